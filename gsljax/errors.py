@@ -1,0 +1,8 @@
+"""The one exception a user of gsljax is meant to read."""
+
+
+class UserError(ValueError):
+    """Something the user gave cannot be used: one sentence naming it, its value and what is allowed.
+
+    The command line prints the sentence and exits with status 2; a Python caller sees an ordinary `ValueError`.
+    """

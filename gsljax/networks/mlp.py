@@ -1,0 +1,94 @@
+"""Multilayer-perceptron actor-critic for vector observations."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gsljax.distributions import Categorical, ClampedGaussian, Distribution
+from gsljax.types import ActionSpec
+
+Activation = Literal["relu", "tanh"]
+
+
+class MLP(nn.Module):
+    """Dense layers of `hidden` units, each followed by the activation; orthogonal weights of gain √2, zero biases."""
+
+    hidden: Sequence[int]
+    activation: Activation = "relu"
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """`[..., D]` to `[..., hidden[-1]]`."""
+        activate = {"relu": nn.relu, "tanh": nn.tanh}[self.activation]
+        for units in self.hidden:
+            inputs = activate(nn.Dense(units, kernel_init=nn.initializers.orthogonal(2**0.5))(inputs))
+        return inputs
+
+
+class GaussianHead(nn.Module):
+    """A `ClampedGaussian` over `dimension` actions: linear mean, learnable std that does not depend on the state.
+
+    Attributes:
+      dimension: D.
+      initial_std: where the std starts.
+      min_std, max_std: what it is clamped to. Once outside, it gets no gradient in either direction, and stays.
+      squash_mean: whether the mean goes through tanh, which keeps it within the action range [-1, 1].
+    """
+
+    dimension: int
+    initial_std: float
+    min_std: float
+    max_std: float
+    squash_mean: bool
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> ClampedGaussian:
+        """`[..., D_features]` to a Gaussian with mean and std `[..., dimension]`."""
+        mean = nn.Dense(self.dimension, kernel_init=nn.initializers.orthogonal(0.01))(features)
+        log_std = self.param("log_std", nn.initializers.constant(jnp.log(self.initial_std)), (self.dimension,))
+        std = jnp.clip(jnp.exp(log_std), self.min_std, self.max_std)
+        return ClampedGaussian(nn.tanh(mean) if self.squash_mean else mean, jnp.broadcast_to(std, mean.shape))
+
+
+class ActorCritic(nn.Module):
+    """Policy and value of a vector observation, on one shared trunk or on two.
+
+    Attributes:
+      action: the action space; discrete gives a `Categorical`, continuous a `ClampedGaussian`.
+      hidden: units of each hidden layer.
+      activation: `relu` or `tanh`.
+      shared_trunk: whether policy and value share their hidden layers.
+      initial_std, min_std, max_std, squash_mean: see `GaussianHead`; unused for discrete actions.
+    """
+
+    action: ActionSpec
+    hidden: Sequence[int] = (256, 256)
+    activation: Activation = "relu"
+    shared_trunk: bool = False
+    initial_std: float = 1.0
+    min_std: float = 0.5
+    max_std: float = 1.5
+    squash_mean: bool = False
+
+    @nn.compact
+    def __call__(self, observation: jax.Array) -> tuple[Distribution, jax.Array]:
+        """`[..., D]` to a distribution over actions and values `[...]`."""
+        features = MLP(self.hidden, self.activation, name="policy_trunk")(observation)
+        if self.shared_trunk:
+            value_features = features
+        else:
+            value_features = MLP(self.hidden, self.activation, name="value_trunk")(observation)
+        value = nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0), name="value_head")(value_features)[..., 0]
+        if self.action.num_actions is not None:
+            logits_layer = nn.Dense(
+                self.action.num_actions, kernel_init=nn.initializers.orthogonal(0.01), name="policy_head"
+            )
+            return Categorical(logits_layer(features)), value
+        assert self.action.dimension is not None
+        head = GaussianHead(
+            self.action.dimension, self.initial_std, self.min_std, self.max_std, self.squash_mean, name="policy_head"
+        )
+        return head(features), value
