@@ -1,0 +1,155 @@
+"""Any gymnax environment with variations, as lanes with the next-step reset rule."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from gymnax.environments import environment, spaces
+
+from gsljax.errors import UserError
+from gsljax.types import ActionSpec, EnvSpec, Step
+
+SetVariation = Callable[[Any, jax.Array], Any]
+"""Maps the environment's params and a variation id (traced int32) to the params of that variation."""
+
+
+class Lanes(NamedTuple):
+    """`N` lanes between two steps; `ended` marks those whose next step is a reset."""
+
+    environment_state: Any
+    observation: jax.Array
+    variation: jax.Array
+    ended: jax.Array
+    episode_return: jax.Array
+    success: jax.Array
+    choices: jax.Array
+    key: jax.Array
+
+
+class GymnaxLanes:
+    """A gymnax 1.0 environment behind `gsljax.envs.protocol.JaxEnvironment`.
+
+    `step_env` and `reset_env` are called directly, without gymnax's own same-step reset. An episode is a success if
+    `info["success"]` was true in any of its steps.
+
+    Attributes:
+      environment: the wrapped environment.
+      params: its parameters, shared by all lanes up to the variation.
+      spec: see `EnvSpec`.
+    """
+
+    def __init__(
+        self,
+        env: environment.Environment,
+        params: environment.EnvParams,
+        num_variations: int,
+        set_variation: SetVariation,
+    ):
+        """Wrap `env`, whose variation `v` is played with the parameters `set_variation(params, v)`.
+
+        Args:
+          env: the environment.
+          params: its parameters.
+          num_variations: how many variations there are.
+          set_variation: pure, called inside compiled code, e.g. `lambda p, v: p.replace(variation=v)`.
+
+        Raises:
+          UserError: if there is no variation, or the action space is neither discrete nor a box of one axis.
+        """
+        if num_variations < 1:
+            raise UserError(f"{env.name} was given {num_variations} variations, but needs at least 1.")
+        self.environment, self.params, self._set_variation = env, params, set_variation
+        example = jax.eval_shape(self._reset_lane, jax.random.key(0), jnp.zeros(1, jnp.int32))
+        self.spec = EnvSpec(
+            name=env.name,
+            num_variations=num_variations,
+            observation_shape=tuple(example.observation.shape),
+            observation_dtype=str(example.observation.dtype),
+            action=_action_spec(env, params),
+            horizon=self._longest_horizon(num_variations),
+            has_success="success" in self._example_info(example),
+        )
+
+    def reset(self, key: jax.Array, choices: jax.Array) -> Lanes:
+        """Fresh lanes, one for each row of `choices` `[N, K]`."""
+        chex.assert_rank(choices, 2)
+        return jax.vmap(self._reset_lane)(jax.random.split(key, choices.shape[0]), choices)
+
+    def observation(self, lanes: Lanes) -> jax.Array:
+        """What the policy acts on next, `[N, ...]`."""
+        return lanes.observation
+
+    def step(self, lanes: Lanes, action: jax.Array) -> tuple[Lanes, Step]:
+        """One step of all lanes; a lane whose episode ended resets instead, and that step is not valid."""
+        return jax.vmap(self._step_lane)(lanes, action)
+
+    def _reset_lane(self, key: jax.Array, choices: jax.Array) -> Lanes:
+        next_key, draw_key, reset_key = jax.random.split(key, 3)
+        variation = choices[jax.random.randint(draw_key, (), 0, choices.shape[0])]
+        observation, state = self.environment.reset_env(reset_key, self._set_variation(self.params, variation))
+        # Strong types from the start: a weak one (`time=0`) would turn strong in the first step, and all recompile.
+        state = jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), state)
+        no = jnp.zeros((), bool)
+        return Lanes(state, observation, variation, no, jnp.zeros(()), no, choices, next_key)
+
+    def _step_lane(self, lane: Lanes, action: jax.Array) -> tuple[Lanes, Step]:
+        next_key, step_key, reset_key = jax.random.split(lane.key, 3)
+        params = self._set_variation(self.params, lane.variation)
+        observation, state, reward, terminated, info = self.environment.step_env(
+            step_key, lane.environment_state, action, params
+        )
+        terminated = jnp.asarray(terminated, bool)
+        truncated = self.environment.is_truncated(state, params) & ~terminated
+        stepped = Lanes(
+            environment_state=state,
+            observation=observation,
+            variation=lane.variation,
+            ended=terminated | truncated,
+            episode_return=lane.episode_return + reward,
+            success=lane.success | jnp.asarray(info.get("success", False), bool),
+            choices=lane.choices,
+            key=next_key,
+        )
+        fresh = self._reset_lane(reset_key, lane.choices)
+        following = jax.tree.map(
+            lambda new, old: jnp.where(lane.ended, new, jnp.asarray(old, new.dtype)), fresh, stepped
+        )
+        valid = ~lane.ended
+        return following, Step(
+            observation=following.observation,
+            reward=jnp.where(valid, jnp.asarray(reward, jnp.float32), 0.0),
+            terminated=terminated & valid,
+            truncated=truncated & valid,
+            valid=valid,
+            variation=following.variation,
+            episode_return=following.episode_return,
+            success=following.success,
+        )
+
+    def _longest_horizon(self, num_variations: int) -> int:
+        def horizon(variation):
+            return jnp.asarray(self._set_variation(self.params, variation).max_steps_in_episode)
+
+        return int(jnp.max(jax.vmap(horizon)(jnp.arange(num_variations))))
+
+    def _example_info(self, lane: Lanes) -> dict[str, Any]:
+        def info():
+            fresh = self._reset_lane(jax.random.key(0), jnp.zeros(1, jnp.int32))
+            action = self.environment.action_space(self.params).sample(jax.random.key(0))
+            params = self._set_variation(self.params, fresh.variation)
+            return self.environment.step_env(jax.random.key(0), fresh.environment_state, action, params)[-1]
+
+        del lane
+        return jax.eval_shape(info)
+
+
+def _action_spec(env: environment.Environment, params: environment.EnvParams) -> ActionSpec:
+    space = env.action_space(params)
+    if isinstance(space, spaces.Discrete):
+        return ActionSpec(num_actions=int(space.n))
+    if isinstance(space, spaces.Box) and len(space.shape) == 1:
+        low, high = float(jnp.min(jnp.asarray(space.low))), float(jnp.max(jnp.asarray(space.high)))
+        return ActionSpec(dimension=int(space.shape[0]), low=low, high=high)
+    raise UserError(f"{env.name} has the action space {space}, but gsljax takes discrete ones and boxes of one axis.")
