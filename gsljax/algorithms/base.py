@@ -1,0 +1,54 @@
+"""The bundle every algorithm is: pure functions of one member, which `gsljax.population` runs for many."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import jax
+
+from gsljax.train_state import TrainState
+from gsljax.types import DemonstrationBatch, Metrics, Rollout
+
+
+class ActorOutput(NamedTuple):
+    """What acting yields for each lane: `action` `[N, ...]`, its `log_prob` `[N]`, and the `value` `[N]`."""
+
+    action: jax.Array
+    log_prob: jax.Array
+    value: jax.Array
+
+
+class ActFunction(Protocol):
+    """Chooses an action per lane."""
+
+    def __call__(
+        self, state: TrainState, observation: jax.Array, key: jax.Array, deterministic: bool = False
+    ) -> ActorOutput:
+        """Actions for observations `[N, ...]`; `deterministic` (static) plays the distribution's mode."""
+        ...
+
+
+class UpdateFunction(Protocol):
+    """Improves a member with a rollout, and with demonstrations if it was built to imitate."""
+
+    def __call__(
+        self, state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None = None
+    ) -> tuple[TrainState, Metrics]:
+        """The next state and scalar metrics."""
+        ...
+
+
+class Algorithm(NamedTuple):
+    """An algorithm as an immutable bundle of pure functions (in the manner of `optax.GradientTransformation`).
+
+    Attributes:
+      init: key to a fresh `TrainState`.
+      act: state, observations `[N, ...]` and a key to `ActorOutput`.
+      update: state, rollout and, if it imitates, demonstration minibatches to the next state and metrics.
+      num_demonstration_pairs: how many pairs one `update` wants, as `[minibatches, pairs]`; (0, 0) if it does not
+        imitate.
+    """
+
+    init: Callable[[jax.Array], TrainState]
+    act: ActFunction
+    update: UpdateFunction
+    num_demonstration_pairs: Callable[[int], tuple[int, int]]

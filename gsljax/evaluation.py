@@ -1,0 +1,104 @@
+"""Evaluating a member on every variation, with no bias to short episodes."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gsljax.algorithms.base import ActFunction
+from gsljax.envs.protocol import JaxEnvironment
+from gsljax.rollout import collect
+from gsljax.train_state import TrainState
+from gsljax.types import Rollout
+
+
+class EpisodeStatistics(NamedTuple):
+    """Of the episodes that ended in a rollout, by variation, each `[V]` (before it, any leading axes)."""
+
+    episodes: jax.Array
+    return_sum: jax.Array
+    success_sum: jax.Array
+
+    def mean_return(self) -> np.ndarray:
+        """Mean return over all episodes; NaN where none ended."""
+        return _ratio(self.return_sum, self.episodes)
+
+    def mean_success(self) -> np.ndarray:
+        """Success rate over all episodes; NaN where none ended."""
+        return _ratio(self.success_sum, self.episodes)
+
+
+def _ratio(total: jax.Array, count: jax.Array) -> np.ndarray:
+    total, count = np.sum(np.asarray(total, np.float64), -1), np.sum(np.asarray(count, np.float64), -1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def episode_statistics(rollout: Rollout, num_variations: int) -> EpisodeStatistics:
+    """Statistics of one member's rollout `[T, N]`; an episode counts in the step in which it ends."""
+    ended = rollout.terminated | rollout.truncated
+
+    def by_variation(values):
+        counted = jnp.where(ended, values, 0.0).reshape(-1)
+        return jax.ops.segment_sum(counted, rollout.variation.reshape(-1), num_variations)
+
+    ones = jnp.ones(ended.shape)
+    return EpisodeStatistics(
+        by_variation(ones), by_variation(rollout.episode_return), by_variation(rollout.success * ones)
+    )
+
+
+class Evaluation(NamedTuple):
+    """Per-variation results of one member: `episode_return` and `success` `[V']`, `samples` spent, the rollout."""
+
+    episode_return: jax.Array
+    success: jax.Array
+    samples: jax.Array
+    rollout: Rollout
+
+
+@partial(jax.jit, static_argnames=("environment", "act", "episodes", "deterministic"))
+def evaluate(
+    environment: JaxEnvironment,
+    act: ActFunction,
+    state: TrainState,
+    variations: jax.Array,
+    episodes: int,
+    key: jax.Array,
+    deterministic: bool = False,
+) -> Evaluation:
+    """Play exactly `episodes` episodes of each variation, each in a lane of its own, and average.
+
+    One lane plays one episode to its end and what comes after is not looked at, so long and short episodes weigh the
+    same. Compiled once for each environment, `act`, `episodes` and `deterministic`.
+
+    Args:
+      environment: the environment.
+      act: the algorithm's `act`.
+      state: the member.
+      variations: `[V']` int32 ids.
+      episodes: per variation (static).
+      key: for resets and actions.
+      deterministic: whether to play the policy's mode (static).
+
+    Returns:
+      Means per variation, in the order of `variations`; the rollout's lanes are ordered the same, `episodes` each.
+    """
+    reset_key, act_key = jax.random.split(key)
+    lanes = environment.reset(reset_key, jnp.repeat(variations, episodes)[:, None])
+    _, rollout = collect(environment, act, state, lanes, act_key, environment.spec.horizon, deterministic)
+    ended = rollout.terminated | rollout.truncated
+    first = ended & (jnp.cumsum(ended, axis=0) == 1)
+    before_end = (jnp.cumsum(ended, axis=0) - ended) == 0
+
+    def mean(values):
+        per_lane = jnp.sum(jnp.where(first, values, 0.0), axis=0)
+        return jnp.mean(per_lane.reshape(-1, episodes), axis=1)
+
+    return Evaluation(
+        episode_return=mean(rollout.episode_return),
+        success=mean(rollout.success.astype(jnp.float32)),
+        samples=jnp.sum(before_end & rollout.valid),
+        rollout=rollout,
+    )

@@ -1,0 +1,52 @@
+"""What an algorithm carries from update to update, and how members are cloned, picked and kept."""
+
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+Tree = TypeVar("Tree")
+
+
+class TrainState(NamedTuple):
+    """Everything one member carries from update to update.
+
+    Attributes:
+      params: network parameters.
+      optimizer_state: the optax state for them.
+      hyperparameters: traced hyperparameters, a NamedTuple of scalars of the algorithm's own (they may differ between
+        members).
+      key: typed random key for the updates.
+      num_updates: int32, number of `update` calls so far.
+    """
+
+    params: Any
+    optimizer_state: Any
+    hyperparameters: Any
+    key: jax.Array
+    num_updates: jax.Array
+
+
+def clone(member: Tree, count: int) -> Tree:
+    """`count` copies of one member on a new leading member axis."""
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), member)
+
+
+def take(members: Tree, index: int | jax.Array) -> Tree:
+    """Member number `index` of a population, without the member axis."""
+    return jax.tree.map(lambda x: x[index], members)
+
+
+def keep_best(best: Tree, best_score: jax.Array, candidate: Tree, score: jax.Array) -> tuple[Tree, jax.Array]:
+    """Whichever of `best` and `candidate` has the higher score; ties and NaN keep `best`.
+
+    Args:
+      best, candidate: one member's trees of the same structure.
+      best_score, score: scalars.
+
+    Returns:
+      The better tree and its score.
+    """
+    better = score > best_score
+    chosen = jax.tree.map(lambda old, new: jnp.where(better, new, old), best, candidate)
+    return chosen, jnp.where(better, score, best_score)
