@@ -1,0 +1,246 @@
+"""Training, resuming and evaluating runs from Python: what the command line calls."""
+
+import contextlib
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from gsljax import checkpoint, presets, provenance
+from gsljax.errors import UserError
+from gsljax.gsl.config import GSLConfig, check_against, from_json, resolve
+from gsljax.gsl.experiment import ADOPTABLE, Experiment
+from gsljax.gsl.run import Outcome, run
+from gsljax.gsl.stages import evaluate_variations
+from gsljax.networks import ActorCritic
+from gsljax.presets import Preset
+from gsljax.report.canvas import save as save_figure
+from gsljax.report.curves import learning_curve_figure
+from gsljax.report.progress import Progress
+from gsljax.report.runs import load_run
+from gsljax.report.tensorboard import TensorBoardLog
+from gsljax.report.variations import per_variation_figure
+from gsljax.run_directory import RunDirectory, read_header, read_stages
+from gsljax.types import EnvSpec
+
+
+def train(
+    preset: str | Preset, config: GSLConfig | None = None, run_dir: Path | str | None = None,
+    start_from: Path | str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Run a preset from the start.
+
+    Args:
+      preset: its name, or a `Preset` of your own.
+      config: the configuration; the preset's own by default.
+      run_dir: a directory that does not exist or is empty; by default a new one under `runs/`.
+      start_from: another run of the same preset, seed and settings, whose stages up to the demonstrations are taken
+        over instead of being run: for comparing methods of phase II from the very same demonstrations.
+
+    Returns:
+      The content of `summary.json`.
+
+    Raises:
+      UserError: for anything given that cannot be used; nothing is changed then.
+    """
+    preset = presets.get(preset) if isinstance(preset, str) else preset
+    config = resolve(config or preset.config)
+    check_against(config, preset.make_environment(config).spec)
+    path = Path(run_dir) if run_dir else _new_run_dir(preset, config)
+    if start_from is not None:
+        _check_same_beginning(config, Path(start_from), preset)
+    header = {
+        "preset": preset.name,
+        "method": config.method,
+        "seed": config.seed,
+        "config": dataclasses.asdict(config),
+        "versions": provenance.versions(),
+        "hardware": provenance.hardware(),
+        "commit": provenance.commit(),
+    }
+    source = None if start_from is None else Path(start_from)
+    with contextlib.closing(RunDirectory.create(path, header, source, ADOPTABLE)) as directory:
+        return _execute(preset, config, directory, resumed=False)
+
+
+def resume(run_dir: Path | str, preset: Preset | None = None) -> dict[str, Any]:
+    """Continue a run that was interrupted, from its newest checkpoint; a finished one only gets its figures again.
+
+    Args:
+      run_dir: the run directory.
+      preset: needed if the run's preset is not one of gsljax's own.
+
+    Returns:
+      The content of `summary.json`.
+
+    Raises:
+      UserError: if there is no run, it is damaged, or in use.
+    """
+    with contextlib.closing(RunDirectory.reopen(Path(run_dir))) as directory:
+        preset, config = _preset_and_config(directory.path, directory.header, preset)
+        return _execute(preset, config, directory, resumed=True)
+
+
+def evaluate(
+    run_dir: Path | str, split: str = "train", episodes: int = 40, seed: int = 0, preset: Preset | None = None
+) -> dict[str, Any]:
+    """Evaluate a finished run's final policy on every variation, stochastic and deterministic.
+
+    Args:
+      run_dir: the run directory.
+      split: which set of variations; see `Preset.splits`.
+      episodes: per variation.
+      seed: of the evaluation; another one plays other episodes.
+      preset: needed if the run's preset is not one of gsljax's own.
+
+    Returns:
+      `{"split", "episodes", "return", "success", "per_variation", "deterministic"}`.
+
+    Raises:
+      UserError: if there is no finished run, or the preset has no such split.
+    """
+    if episodes < 1:
+        raise UserError(f"The number of episodes is {episodes}, but must be at least 1.")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"The seed is {seed}, but must lie between 0 and 2**32 - 1.")
+    with contextlib.closing(RunDirectory.reopen(Path(run_dir))) as directory:
+        if not directory.is_finished:
+            raise UserError(f"The run {run_dir} is not finished; continue it with `gsljax resume {run_dir}`.")
+        preset, config = _preset_and_config(directory.path, directory.header, preset)
+        if split not in preset.splits:
+            raise UserError(f"The split is {split!r}, but {preset.name} has only: {', '.join(preset.splits)}.")
+        experiment = _experiment(preset, config, directory, _Listeners())
+        outcome, _ = run(experiment, preset.name)
+    key = jax.random.key(seed)
+    sampled, _, _ = evaluate_variations(experiment, outcome.policy, episodes, key)
+    modal, _, _ = evaluate_variations(experiment, outcome.policy, episodes, key, deterministic=True)
+    return {"split": split, "episodes": episodes} | sampled | {"deterministic": modal}
+
+
+class _Listeners:
+    """Passes what happens on to the progress display and to TensorBoard."""
+
+    def __init__(self, progress: Progress | None = None, tensorboard: TensorBoardLog | None = None):
+        self._progress, self._tensorboard = progress, tensorboard
+
+    def begin_stage(self, name: str, description: str, budget: int, done: int) -> None:
+        if self._progress:
+            self._progress.begin_stage(name, description, budget, done)
+
+    def advance(self, stage: str, record: dict[str, Any]) -> None:
+        if self._progress:
+            self._progress.advance(stage, record)
+        if self._tensorboard:
+            self._tensorboard.write(record)
+
+    def message(self, text: str) -> None:
+        if self._progress:
+            self._progress.message(text)
+
+    def finish_stage(self, name: str, record: dict[str, Any]) -> None:
+        if self._progress:
+            self._progress.finish_stage(name, record)
+
+
+def _execute(preset: Preset, config: GSLConfig, directory: RunDirectory, resumed: bool) -> dict[str, Any]:
+    spent = directory.samples + _samples_under_way(config, directory)
+    tensorboard = TensorBoardLog(directory.path, resumed_at=spent if resumed else None)
+    with (
+        contextlib.closing(tensorboard),
+        Progress(total_samples=config.total_samples, stages=_stage_names(config), spent=spent) as progress,
+    ):
+        experiment = _experiment(preset, config, directory, _Listeners(progress, tensorboard))
+        outcome, summary = run(experiment, preset.name)
+        progress.summary(summary)
+        for path in _draw(preset, experiment, outcome):
+            progress.message(f"figure: {path}")
+    return summary
+
+
+def _draw(preset: Preset, experiment: Experiment, outcome: Outcome) -> list[Path]:
+    folder = experiment.directory.path / "figures"
+    finished = load_run(experiment.directory.path)
+    figures = {
+        "learning_curve.png": learning_curve_figure(finished),
+        "per_variation.png": per_variation_figure(finished),
+    }
+    if preset.draw_behaviour:
+        figures |= preset.draw_behaviour(experiment, outcome)
+    for name, figure in figures.items():
+        save_figure(figure, folder / name)
+    return [folder / name for name in figures]
+
+
+def _experiment(preset: Preset, config: GSLConfig, directory: RunDirectory, reporter: _Listeners) -> Experiment:
+    environment = preset.make_environment(config)
+    return Experiment(config, environment, _network(config, environment.spec), directory, reporter)
+
+
+def _network(config: GSLConfig, spec: EnvSpec) -> nn.Module:
+    return ActorCritic(spec.action, **dataclasses.asdict(config.network))
+
+
+def _preset_and_config(path: Path, header: dict[str, Any], preset: Preset | None) -> tuple[Preset, GSLConfig]:
+    try:
+        preset = preset or presets.get(header["preset"])
+        config = from_json(type(preset.config), header["config"])
+        check_against(config, preset.make_environment(config).spec)
+    except UserError as error:
+        raise UserError(f"The file {path / 'config.json'} cannot be used: {error}") from error
+    return preset, config
+
+
+def _samples_under_way(config: GSLConfig, directory: RunDirectory) -> int:
+    """Samples of the stage that a resumed run goes on with, up to its newest checkpoint."""
+    stage = next((name for name in _stage_names(config) if directory.stage(name) is None), None)
+    latest = None if stage is None else directory.latest_checkpoint(stage)
+    if stage is None or latest is None:
+        return 0
+    return checkpoint.read_record(directory.checkpoints(stage) / str(latest))["samples"]
+
+
+def _stage_names(config: GSLConfig) -> tuple[str, ...]:
+    if config.method == "ppo":
+        return ("baseline",)
+    fine_tuning = ("fine_tuning",) if config.fine_tuning_share else ()
+    return ("generalist", "evaluation", *fine_tuning, "specialists", "demonstrations", "imitation")
+
+
+def _new_run_dir(preset: Preset, config: GSLConfig) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{preset.name}-{config.method}-seed{config.seed}-{stamp}"
+
+
+def _check_same_beginning(config: GSLConfig, source: Path, preset: Preset) -> None:
+    header = read_header(source)
+    theirs, ours = {"preset": header["preset"]}, {"preset": preset.name}
+    if theirs == ours:
+        theirs |= _beginning(_preset_and_config(source, header, preset)[1])
+        ours |= _beginning(config)
+    for name, value in ours.items():
+        if theirs[name] != value:
+            raise UserError(
+                f"The run {source} cannot be started from: its {name} is {theirs[name]!r}, but here it is {value!r}."
+            )
+    if ADOPTABLE[-1] not in [record["name"] for record in read_stages(source)]:
+        raise UserError(f"The run {source} cannot be started from: its stage {ADOPTABLE[-1]!r} is not complete.")
+
+
+def _beginning(config: GSLConfig) -> dict[str, Any]:
+    """The settings by dotted name that the stages before phase II depend on."""
+    settings = dataclasses.asdict(config)
+    for only_later in ("phase_two", "imitation", "baseline", "evaluation_episodes"):
+        del settings[only_later]
+    if config.method not in ("ppo", "gsl-scratch"):
+        settings["method"] = "gsl"
+    return _flat(settings)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves = {}
+    for name, value in tree.items():
+        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return leaves

@@ -1,0 +1,191 @@
+"""The command line: `gsljax presets | train | resume | evaluate | plot`."""
+
+import contextlib
+import functools
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from gsljax import api, presets
+from gsljax.errors import UserError
+from gsljax.report.canvas import save as save_figure
+from gsljax.report.curves import comparison_figure
+from gsljax.report.runs import load_run
+
+USAGE = """\
+usage: gsljax COMMAND ...
+
+  gsljax presets                            what can be run
+  gsljax train PRESET [--method M] [--seed N] [--run-dir DIR] [--help for every setting]
+  gsljax resume RUN_DIR                     continue a run that was interrupted
+  gsljax evaluate RUN_DIR [--split train] [--episodes N] [--json]
+  gsljax plot RUN_DIR [RUN_DIR ...] --out FIGURE.png
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; what the user got wrong is one sentence on standard error and exit status 2."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    commands: dict[str, Callable[[list[str]], None]] = {
+        "presets": _presets, "train": _train, "resume": _resume, "evaluate": _evaluate, "plot": _plot,
+    }  # fmt: skip
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return
+    try:
+        if arguments[0] not in commands:
+            raise UserError(f"There is no command {arguments[0]!r}; there are: {', '.join(commands)}.")
+        _use_compilation_cache()
+        commands[arguments[0]](arguments[1:])
+    except UserError as error:
+        print(f"gsljax: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"gsljax: {error.filename or 'A file'} cannot be used ({error.strerror}).", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ngsljax: interrupted; `gsljax resume RUN_DIR` continues from the newest checkpoint.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _use_compilation_cache() -> None:
+    """Let XLA keep compiled programs between processes, so that a second run starts at once."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gsljax" / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _presets(arguments: list[str]) -> None:
+    def command() -> None:
+        """List what can be run."""
+
+    _parse(command, arguments, "gsljax presets")
+    table = Table("preset", "what it is", "total samples", "expected time")
+    for preset in presets.PRESETS.values():
+        table.add_row(preset.name, preset.description, f"{preset.config.total_samples:,}", preset.expected_time)
+    Console().print(table)
+
+
+def _train(arguments: list[str]) -> None:
+    if not arguments or arguments[0].startswith("-"):
+        raise UserError(f"`gsljax train` needs a preset; there are: {', '.join(sorted(presets.PRESETS))}.")
+    preset = presets.get(arguments[0])
+    config_class: Any = type(preset.config)
+
+    def command(
+        config: Annotated[config_class, tyro.conf.arg(name="")] = preset.config,  # pyright: ignore[reportInvalidTypeForm]
+        run_dir: Path | None = None,
+        start_from: Path | None = None,
+    ) -> dict[str, Any]:
+        """Train a preset from the start.
+
+        Args:
+          config: the settings.
+          run_dir: where to keep the run: a directory that does not exist or is empty (by default a new one in runs/).
+          start_from: a run with the same settings whose stages before phase II are taken over instead of run again.
+        """
+        return api.train(preset, config, run_dir, start_from)
+
+    _parse(command, arguments[1:], f"gsljax train {preset.name}")
+
+
+def _resume(arguments: list[str]) -> None:
+    def command(run_dir: tyro.conf.Positional[Path]) -> dict[str, Any]:
+        """Continue a run that was interrupted.
+
+        Args:
+          run_dir: the run directory.
+        """
+        return api.resume(run_dir)
+
+    _parse(command, arguments, "gsljax resume")
+
+
+def _evaluate(arguments: list[str]) -> None:
+    def command(
+        run_dir: tyro.conf.Positional[Path], split: str = "train", episodes: int = 40, seed: int = 0, json: bool = False
+    ) -> tuple[dict[str, Any], bool]:
+        """Evaluate a finished run's final policy on every variation.
+
+        Args:
+          run_dir: the run directory.
+          split: which set of variations.
+          episodes: episodes per variation.
+          seed: seed of the evaluation.
+          json: print JSON instead of a table.
+        """
+        return api.evaluate(run_dir, split, episodes, seed), json
+
+    results, as_json = _parse(command, arguments, "gsljax evaluate")
+    if as_json:
+        print(json.dumps(results))
+        return
+    table = Table("variation", *results["per_variation"]["0"])
+    for variation, row in results["per_variation"].items():
+        table.add_row(variation, *(f"{value:.3g}" for value in row.values()))
+    for label, rows in (("all", results), ("all, deterministic", results["deterministic"])):
+        table.add_row(label, *(f"{rows[name]:.3g}" for name in results["per_variation"]["0"]))
+    Console().print(table)
+
+
+def _plot(arguments: list[str]) -> None:
+    def command(run_dirs: tyro.conf.Positional[tuple[Path, ...]], out: Path) -> None:
+        """Draw the learning curves of runs: mean and band over the seeds of each method.
+
+        Args:
+          run_dirs: run directories.
+          out: the picture to write; its suffix says the format.
+        """
+        if not run_dirs:
+            raise UserError("`gsljax plot` needs at least one run directory.")
+        save_figure(comparison_figure([load_run(path) for path in run_dirs]), out)
+
+    _parse(command, arguments, "gsljax plot")
+
+
+def _parse(command: Callable[..., Any], arguments: list[str], program: str) -> Any:
+    """Call `command` with tyro's reading of the arguments; its boxed complaint becomes one sentence."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            call = tyro.cli(_deferred(command), args=arguments, prog=program)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UserError(f"{_first_paragraph(complaint.getvalue())} (See `{program} --help`.)") from None
+    return call()
+
+
+def _deferred(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`command` with the same arguments, that returns the call instead of making it."""
+
+    @functools.wraps(command)
+    def bind(*arguments: Any, **named: Any) -> Callable[[], Any]:
+        return functools.partial(command, *arguments, **named)
+
+    return bind
+
+
+def _first_paragraph(box: str) -> str:
+    """The text of the first part of a box that tyro drew, on one line."""
+    lines = []
+    for line in box.splitlines()[1:]:
+        text = line.strip("│╭╮╰╯ ")
+        if not text or set(text) == {"─"}:
+            break
+        lines.append(text)
+    return re.sub(r"^Error parsing config[\w.]*: ", "", " ".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Generalist-specialist learning: the plateau criterion, the assignment, demonstrations, stages, Algorithm 1."""

@@ -1,0 +1,87 @@
+"""Which variations the specialists take: the generalist's worst ones, split evenly and disjointly."""
+
+import numpy as np
+
+from gsljax.errors import UserError
+
+
+def lowest_performing(scores: np.ndarray, count: int) -> np.ndarray:
+    """E_low, the `count` variations the generalist does worst on (GSL Algorithm 1, §5.2).
+
+    Args:
+      scores: `[V]` evaluated return or success of each variation; NaN (never finished an episode) is worst of all.
+      count: N_lenv.
+
+    Returns:
+      `[count]` int32 variation ids, ascending by score, equal scores by ascending id.
+
+    Raises:
+      UserError: if `scores` is not one-dimensional or `count` is not in 1 .. V.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 1:
+        raise UserError(f"Scores have shape {scores.shape}; they must be one-dimensional, [variations].")
+    if not 1 <= count <= len(scores):
+        raise UserError(f"Number of low-performing variations is {count}; it must be from 1 to {len(scores)}.")
+    known = ~np.isnan(scores)
+    # The last key decides first; lexsort is stable, so equal scores stay ordered by id.
+    order = np.lexsort((np.where(known, scores, 0.0), known))
+    return order[:count].astype(np.int32)
+
+
+def split(variations: np.ndarray, num_specialists: int) -> np.ndarray:
+    """E_low into disjoint subsets E_1 .. E_Ns of equal size (GSL Algorithm 1).
+
+    The paper asks for disjoint subsets only; here they are contiguous in the order given, so what
+    `lowest_performing` gives is grouped by score: the first specialist gets the worst variations.
+
+    Args:
+      variations: `[M]` distinct variation ids.
+      num_specialists: N_s, which must divide M.
+
+    Returns:
+      `[num_specialists, M // num_specialists]` int32; row i is specialist i's subset.
+
+    Raises:
+      UserError: if `variations` are not distinct ids in one dimension, or cannot be shared equally by the specialists.
+    """
+    variations = _distinct_ids(variations)
+    if num_specialists < 1 or len(variations) == 0 or len(variations) % num_specialists:
+        raise UserError(
+            f"{len(variations)} variations cannot be split over {num_specialists} specialists; "
+            "every specialist must get equally many, at least one."
+        )
+    return variations.reshape(num_specialists, -1)
+
+
+def remaining(num_variations: int, low: np.ndarray) -> np.ndarray:
+    r"""E \ E_low, the variations the generalist itself demonstrates (GSL Algorithm 1).
+
+    Args:
+      num_variations: V, the size of E.
+      low: `[M]` distinct ids of E_low.
+
+    Returns:
+      `[V - M]` int32 variation ids, ascending.
+
+    Raises:
+      UserError: if `low` are not distinct ids in one dimension, or one is not in 0 .. V - 1.
+    """
+    low = _distinct_ids(low)
+    outside = low[(low < 0) | (low >= num_variations)]
+    if outside.size:
+        raise UserError(f"Variation {outside[0]} does not exist; ids must be from 0 to {num_variations - 1}.")
+    return np.setdiff1d(np.arange(num_variations, dtype=np.int32), low, assume_unique=True)
+
+
+def _distinct_ids(variations: np.ndarray) -> np.ndarray:
+    """`variations` as int32 `[M]`, or UserError if they are not distinct whole numbers in one dimension."""
+    ids = np.asarray(variations)
+    if ids.ndim != 1:
+        raise UserError(f"Variations have shape {ids.shape}; they must be one-dimensional, [variations].")
+    if ids.size and not np.issubdtype(ids.dtype, np.integer):
+        raise UserError(f"Variations have dtype {ids.dtype}; they must be whole numbers.")
+    unique, occurrences = np.unique(ids, return_counts=True)
+    if (occurrences > 1).any():
+        raise UserError(f"Variation {unique[occurrences > 1][0]} is listed more than once; every id may be there once.")
+    return ids.astype(np.int32)

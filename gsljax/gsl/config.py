@@ -1,0 +1,279 @@
+"""The configuration of a GSL run: what a preset fills in and the command line lets the user change."""
+
+import dataclasses
+import typing
+from typing import Any, Literal, TypeVar
+
+from gsljax.algorithms import ImitationConfig, PPOConfig
+from gsljax.algorithms.imitation import ImitationMethod
+from gsljax.errors import UserError
+from gsljax.gsl.plateau import PlateauCriterion
+from gsljax.networks.mlp import Activation
+from gsljax.population import Strategy
+from gsljax.types import EnvSpec
+
+AnyConfig = TypeVar("AnyConfig")
+AnyGSLConfig = TypeVar("AnyGSLConfig", bound="GSLConfig")
+
+Method = Literal["gsl", "ppo", "gsl-classic", "gsl-bc", "gsl-no-demonstrations", "gsl-scratch"]
+
+IMITATION_OF_METHOD: dict[str, ImitationMethod] = {
+    "gsl-classic": "dapg-classic",
+    "gsl-bc": "bc",
+    "gsl-no-demonstrations": "none",
+}
+"""The methods that are GSL with another use of the demonstrations in phase II."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """The actor-critic of a vector observation."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    """Units of the hidden layers."""
+    activation: Activation = "relu"
+    """Activation after each hidden layer."""
+    shared_trunk: bool = False
+    """Whether policy and value share their hidden layers."""
+    initial_std: float = 1.0
+    """Where the policy's std starts (continuous actions)."""
+    min_std: float = 0.5
+    """Lower end of what the std is clamped to."""
+    max_std: float = 1.5
+    """Upper end of what the std is clamped to."""
+    squash_mean: bool = False
+    """Whether the mean goes through tanh, which keeps it within [-1, 1]."""
+
+    def __post_init__(self):
+        if not self.hidden or min(self.hidden) < 1:
+            raise UserError(f"The network's hidden layers are {self.hidden}, but must be one or more positive widths.")
+        if not 0 < self.min_std <= self.initial_std <= self.max_std:
+            raise UserError(
+                f"The network's min_std, initial_std and max_std are {self.min_std}, {self.initial_std} and "
+                f"{self.max_std}, but must be positive and in ascending order."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How one stage trains."""
+
+    lanes: int = 40
+    """Parallel environments of each member."""
+    ppo: PPOConfig = dataclasses.field(default_factory=PPOConfig)
+    """The algorithm's settings."""
+
+    def __post_init__(self):
+        if self.lanes < 1:
+            raise UserError(f"The number of lanes is {self.lanes}, but must be at least 1.")
+
+
+@dataclasses.dataclass(frozen=True)
+class DemonstrationConfig:
+    """Which episodes are collected for phase II (GSL §4, Algorithm 1)."""
+
+    specialist_episodes: int = 200
+    """Episodes that all specialists together play for demonstrations (N_D^s)."""
+    generalist_episodes: int = 0
+    """Episodes that the generalist plays on the variations outside E_low (N_D^g)."""
+    require_success: bool = True
+    """Keep only episodes that were a success."""
+    min_return: float | None = None
+    """Keep only episodes with at least this return."""
+
+    def __post_init__(self):
+        if self.specialist_episodes < 1:
+            raise UserError(f"The number of specialist_episodes is {self.specialist_episodes}, but must be at least 1.")
+        if self.generalist_episodes < 0:
+            raise UserError(
+                f"The number of generalist_episodes is {self.generalist_episodes}, but must not be negative."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class GSLConfig:
+    """One run: Algorithm 1, or the plain baseline with the same total samples.
+
+    A sample is one valid environment step. All budgets are parts of `total_samples`; phase II takes what is left.
+    """
+
+    seed: int = 0
+    """Seed of everything random in the run."""
+    method: Method = "gsl"
+    """gsl: the paper's; ppo: the baseline alone; gsl-classic, gsl-bc, gsl-no-demonstrations: phase II with classic
+    DAPG, behaviour cloning, no demonstrations; gsl-scratch: specialists trained from scratch."""
+    total_samples: int = 480_000
+    """Samples of the whole run, over all stages and members."""
+    rollout_steps: int = 151
+    """Steps of each lane per epoch; horizon + 1 makes whole episodes where nothing ends early."""
+    epochs_per_call: int = 1
+    """Epochs per call of the compiled program."""
+    checkpoint_interval: int = 5
+    """Epochs between checkpoints: what a kill can cost, and how near the plateau's checkpoint can be."""
+    population_strategy: Strategy = "vmap"
+    """How a population's members run: batched, or one after another."""
+    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+    """Policy and value."""
+    baseline: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    """Training of the baseline (method ppo)."""
+    generalist: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    """Training of the generalist up to its plateau."""
+    generalist_share: float = 0.3
+    """Largest share of total_samples for the generalist up to its plateau, look-ahead included."""
+    plateau: PlateauCriterion = dataclasses.field(
+        default_factory=lambda: PlateauCriterion(kernel_sigma=2.0, window=10, epsilon=0.01)
+    )
+    """When the generalist has stopped improving (H)."""
+    good_enough: float = 0.98
+    """Mean of the plateau's metric from which on the generalist needs no specialists."""
+    low_episodes: int = 8
+    """Episodes per variation of the evaluation that finds E_low; they count as samples."""
+    num_low_performing: int = 5
+    """Number of lowest-performing variations (N_lenv)."""
+    num_specialists: int = 5
+    """Number of specialists (N_s); it divides num_low_performing."""
+    fine_tuning_share: float = 0.0
+    """Share of total_samples for fine-tuning on E_low before the specialists are cloned; 0 leaves it out."""
+    specialist: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    """Training of the specialists (and of the fine-tuning)."""
+    specialist_share: float = 0.2
+    """Share of total_samples for all specialists together."""
+    demonstrations: DemonstrationConfig = dataclasses.field(default_factory=DemonstrationConfig)
+    """Demonstrations for phase II."""
+    phase_two: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    """Training of the generalist with demonstrations."""
+    imitation: ImitationConfig = dataclasses.field(default_factory=ImitationConfig)
+    """How demonstrations enter phase II."""
+    evaluation_episodes: int = 40
+    """Episodes per variation of the evaluation after the run; they do not count as samples."""
+
+    def __post_init__(self):
+        counts = ("total_samples", "rollout_steps", "epochs_per_call", "checkpoint_interval", "low_episodes",
+                  "num_low_performing", "num_specialists", "evaluation_episodes")  # fmt: skip
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}, but must be at least 1.")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed is {self.seed}, but must lie between 0 and 2**32 - 1.")
+        if self.method not in typing.get_args(Method):
+            raise UserError(f"method is {self.method!r}, but must be one of {', '.join(typing.get_args(Method))}.")
+        for name in ("generalist_share", "specialist_share"):
+            if not 0 < getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}, but must lie between 0 and 1.")
+        if not 0 <= self.fine_tuning_share < 1:
+            raise UserError(f"fine_tuning_share is {self.fine_tuning_share}, but must lie between 0 and 1.")
+        if self.generalist_share + self.specialist_share + self.fine_tuning_share >= 1:
+            raise UserError(
+                "generalist_share, specialist_share and fine_tuning_share add up to 1 or more, but must leave a share "
+                "for phase II."
+            )
+        if self.num_low_performing % self.num_specialists:
+            raise UserError(
+                f"num_specialists is {self.num_specialists}, but must divide num_low_performing "
+                f"({self.num_low_performing}), so that every specialist has equally many variations."
+            )
+
+
+def resolve(config: AnyGSLConfig) -> AnyGSLConfig:
+    """The configuration with phase II's imitation set as its method says."""
+    if config.method not in IMITATION_OF_METHOD:
+        return config
+    imitation = dataclasses.replace(config.imitation, method=IMITATION_OF_METHOD[config.method])
+    return dataclasses.replace(config, imitation=imitation)
+
+
+def most_valid_steps(rollout_steps: int, horizon: int) -> int:
+    """The most samples that one lane can yield in an epoch: after `horizon` steps at the latest one step is a reset."""
+    return rollout_steps - rollout_steps // (horizon + 1)
+
+
+def check_against(config: GSLConfig, spec: EnvSpec) -> None:
+    """Refuse a configuration whose sizes do not fit the environment or its own budgets.
+
+    Raises:
+      UserError: naming the field.
+    """
+    num_variations, horizon = spec.num_variations, spec.horizon
+    if config.plateau.metric == "success" and not spec.has_success:
+        raise UserError(f"plateau.metric is 'success', but {spec.name} reports none; use 'return'.")
+    if config.num_low_performing > num_variations:
+        raise UserError(
+            f"num_low_performing is {config.num_low_performing}, but the environment has {num_variations} variations."
+        )
+    for name in ("baseline",) if config.method == "ppo" else ("generalist", "specialist", "phase_two"):
+        training: TrainingConfig = getattr(config, name)
+        if training.ppo.minibatch_size > training.lanes * config.rollout_steps:
+            raise UserError(
+                f"{name}.ppo.minibatch_size is {training.ppo.minibatch_size}, but a rollout of {training.lanes} lanes "
+                f"and {config.rollout_steps} steps holds only {training.lanes * config.rollout_steps} samples."
+            )
+    if config.method == "ppo":
+        _check_budget("total_samples", config.total_samples, config, horizon, config.baseline.lanes)
+        return
+    episodes = config.demonstrations.specialist_episodes
+    if episodes < config.num_specialists:
+        raise UserError(
+            f"demonstrations.specialist_episodes is {episodes}, but must be at least num_specialists "
+            f"({config.num_specialists}), one for each."
+        )
+    lanes_of_share = {
+        "generalist_share": config.generalist.lanes,
+        "specialist_share": config.specialist.lanes * config.num_specialists,
+    }
+    if config.fine_tuning_share:
+        lanes_of_share["fine_tuning_share"] = config.specialist.lanes
+    left = config.total_samples
+    for name, lanes in lanes_of_share.items():
+        budget = int(getattr(config, name) * config.total_samples)
+        _check_budget(name, budget, config, horizon, lanes)
+        left -= budget
+    episodes += config.demonstrations.generalist_episodes + config.low_episodes * num_variations
+    _check_budget("total_samples", left - episodes * horizon, config, horizon, config.phase_two.lanes)
+
+
+def _check_budget(field: str, budget: int, config: GSLConfig, horizon: int, lanes: int) -> None:
+    """Refuse the value of `field` if it leaves its stage, or phase II, with less than an epoch."""
+    epoch = lanes * most_valid_steps(config.rollout_steps, horizon)
+    if budget < epoch:
+        stage = "phase II" if field == "total_samples" and config.method != "ppo" else "its stage"
+        raise UserError(
+            f"{field} is {getattr(config, field)}, which leaves {stage} {max(budget, 0)} samples, but one epoch of it "
+            f"takes {epoch}."
+        )
+
+
+def from_json(cls: type[AnyConfig], values: Any) -> AnyConfig:
+    """A (nested, frozen) configuration back from what `dataclasses.asdict` and JSON made of it.
+
+    Raises:
+      UserError: if a field is unknown, missing, or of another type.
+    """
+    if not isinstance(values, dict):
+        raise UserError(f"The configuration has {values!r} where the fields of a {cls.__name__} must be.")
+    hints = typing.get_type_hints(cls)
+    for fault, names in (("has the unknown", set(values) - set(hints)), ("lacks the", set(hints) - set(values))):
+        if names:
+            raise UserError(f"The configuration {fault} field {min(names)!r} of a {cls.__name__}.")
+    arguments = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]):
+            value = from_json(typing.cast(type, hints[name]), value)
+        elif not _is_of_type(value, hints[name]):
+            allowed = getattr(hints[name], "__name__", hints[name])
+            raise UserError(f"The field {name!r} of a {cls.__name__} is {value!r}, but must be of type {allowed}.")
+        arguments[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**arguments)
+
+
+def _is_of_type(value: Any, hint: Any) -> bool:
+    """Whether what JSON made of a value is one of the type: JSON has lists for tuples and may write 1.0 as 1."""
+    kind, parts = typing.get_origin(hint), typing.get_args(hint)
+    if kind is Literal:
+        return value in parts
+    if kind is tuple:
+        return isinstance(value, list) and all(_is_of_type(entry, parts[0]) for entry in value)
+    if parts:  # a union
+        return any(_is_of_type(value, part) for part in parts)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, int | float) if hint is float else isinstance(value, hint)

@@ -1,0 +1,83 @@
+"""What every stage of a run has in common: the configuration, the environment, where to write, whom to tell."""
+
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from gsljax.algorithms import Algorithm, ImitationConfig, PPOConfig, make_ppo
+from gsljax.envs.protocol import JaxEnvironment
+from gsljax.gsl.config import GSLConfig
+from gsljax.run_directory import RunDirectory
+
+DESCRIPTIONS = {
+    "baseline": "PPO on all variations",
+    "generalist": "generalist on all variations, until it stops improving",
+    "evaluation": "generalist on every variation",
+    "fine_tuning": "generalist on its worst variations",
+    "specialists": "specialists, cloned from the generalist",
+    "demonstrations": "demonstrations of the best specialists",
+    "imitation": "generalist with demonstrations",
+}
+ADOPTABLE = ("generalist", "evaluation", "fine_tuning", "specialists", "demonstrations")
+"""The stages before phase II, which runs that differ only in phase II have in common."""
+Purpose = Literal["initialisation", "updates", "rollouts", "generalist rollouts"]
+_KEY_OF_STAGE = {name: number for number, name in enumerate(DESCRIPTIONS)}
+_KEY_OF_PURPOSE = {name: number for number, name in enumerate(get_args(Purpose))}
+
+
+class Reporter(Protocol):
+    """Whoever shows the user what goes on."""
+
+    def begin_stage(self, name: str, description: str, budget: int, done: int) -> None:
+        """A stage begins, or goes on with `done` of at most `budget` samples."""
+        ...
+
+    def advance(self, stage: str, record: dict[str, Any]) -> None:
+        """An epoch is over; `record` is its line in `metrics.jsonl`."""
+        ...
+
+    def message(self, text: str) -> None:
+        """Something worth a line."""
+        ...
+
+    def finish_stage(self, name: str, record: dict[str, Any]) -> None:
+        """A stage is complete; `record` is its entry in `stages.json`."""
+        ...
+
+
+_make_ppo = lru_cache(make_ppo)  # the same functions for the same settings, so that what uses them compiles once
+
+
+class Experiment(NamedTuple):
+    """What every stage needs: the configuration, the environment, the network, where to write, whom to tell."""
+
+    config: GSLConfig
+    environment: JaxEnvironment
+    network: nn.Module
+    directory: RunDirectory
+    reporter: Reporter
+
+    def key(self, stage: str, purpose: Purpose) -> jax.Array:
+        """A random key of a stage: the same in every run with this seed, whatever the other stages do.
+
+        Every purpose has a key of its own, to be used in one way only: `fold_in(key, i)` is the i-th of `split(key)`.
+        """
+        stage_key = jax.random.fold_in(jax.random.key(self.config.seed), _KEY_OF_STAGE[stage])
+        return jax.random.fold_in(stage_key, _KEY_OF_PURPOSE[purpose])
+
+    def algorithm(self, ppo: PPOConfig, imitation: ImitationConfig | None = None) -> Algorithm:
+        """The configured algorithm."""
+        return _make_ppo(self.network, self.environment.spec, ppo, imitation)
+
+    @property
+    def all_variations(self) -> np.ndarray:
+        """All variation ids, `[V]`."""
+        return np.arange(self.environment.spec.num_variations, dtype=np.int32)
+
+    @property
+    def samples_left(self) -> int:
+        """Samples of the run's total that no complete stage has taken."""
+        return self.config.total_samples - self.directory.samples

@@ -1,0 +1,77 @@
+"""Algorithm 1 of the paper (GSL §4), line by line; and the plain baseline beside it."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gsljax.gsl import stages
+from gsljax.gsl.assignment import lowest_performing, remaining, split
+from gsljax.gsl.experiment import Experiment
+from gsljax.train_state import TrainState
+
+
+class Outcome(NamedTuple):
+    """What a run leaves: its final policy, and on the way there the generalist at its plateau and the specialists.
+
+    Attributes:
+      policy: the final generalist (or baseline).
+      generalist: at its plateau; None for the baseline.
+      specialists: each one's best, leaves `[N_s, ...]`; None if there were none.
+      subsets: `[N_s, K]` the specialists' variations; None if there were none.
+    """
+
+    policy: TrainState
+    generalist: TrainState | None = None
+    specialists: TrainState | None = None
+    subsets: np.ndarray | None = None
+
+
+def train_baseline(experiment: Experiment) -> Outcome:
+    """PPO alone, with the total samples of a GSL run."""
+    return Outcome(stages.train_baseline(experiment))
+
+
+def train_gsl(experiment: Experiment) -> Outcome:
+    """Generalist-specialist learning (GSL Algorithm 1)."""
+    config = experiment.config
+    generalist = stages.train_generalist(experiment)
+    scores = stages.evaluate_generalist(experiment, generalist)
+    if stages.is_good_enough(experiment, scores):
+        return Outcome(generalist, generalist)
+    low = lowest_performing(scores, config.num_low_performing)
+    subsets = split(np.sort(low), config.num_specialists)
+    origin = stages.fine_tune(experiment, generalist, low)
+    specialists = stages.train_specialists(experiment, origin, subsets)
+    rest = remaining(experiment.environment.spec.num_variations, low)
+    demonstrations = stages.collect_demonstrations(experiment, generalist, specialists, subsets, rest)
+    policy = stages.train_with_demonstrations(experiment, generalist, demonstrations)
+    return Outcome(policy, generalist, specialists, subsets)
+
+
+def run(experiment: Experiment, preset: str) -> tuple[Outcome, dict[str, Any]]:
+    """Run (or finish) the configured method and evaluate its final policy on every variation.
+
+    Returns:
+      The outcome, and the content of `summary.json`, which is also written; that of a finished run stays as it is.
+    """
+    config, directory = experiment.config, experiment.directory
+    outcome = train_baseline(experiment) if config.method == "ppo" else train_gsl(experiment)
+    if directory.is_finished:
+        return outcome, directory.summary
+    key = jax.random.fold_in(jax.random.key(config.seed), 2**31)
+    final, _, _ = stages.evaluate_variations(experiment, outcome.policy, config.evaluation_episodes, key)
+    modal, _, _ = stages.evaluate_variations(experiment, outcome.policy, config.evaluation_episodes, key, True)
+    generalist = directory.stage("generalist")
+    summary = {
+        "preset": preset,
+        "method": config.method,
+        "seed": config.seed,
+        "total_samples": directory.samples,
+        "wall_seconds": sum(stage["wall_seconds"] for stage in directory.stages),
+        "stages": directory.stages,
+        "plateau": generalist["plateau"] if generalist else None,
+        "final": final | {"deterministic": modal},
+    }
+    directory.finish(summary)
+    return outcome, summary

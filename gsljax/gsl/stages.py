@@ -1,0 +1,257 @@
+"""The stages of Algorithm 1 (GSL §4), each a line or two of it; every one is resumable and records its samples."""
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gsljax.algorithms import ImitationConfig, PPOConfig
+from gsljax.algorithms.ppo import hyperparameters
+from gsljax.errors import UserError
+from gsljax.evaluation import evaluate
+from gsljax.gsl import demonstrations as demonstration_sets
+from gsljax.gsl.config import TrainingConfig
+from gsljax.gsl.demonstrations import GENERALIST, Demonstrations
+from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
+from gsljax.gsl.plateau import PlateauCriterion
+from gsljax.gsl.population_training import TrainingStage, train_population
+from gsljax.population import over_members
+from gsljax.rollout import collect
+from gsljax.train_state import TrainState, clone, take
+from gsljax.types import Rollout
+
+
+def initial_member(experiment: Experiment, stage: str, ppo: PPOConfig) -> TrainState:
+    """A freshly initialised member."""
+    return experiment.algorithm(ppo).init(experiment.key(stage, "initialisation"))
+
+
+def train_baseline(experiment: Experiment) -> TrainState:
+    """The baseline: one member on all variations, with the whole budget."""
+    return _train_generalist(experiment, "baseline", experiment.config.baseline, experiment.config.total_samples, None)
+
+
+def train_generalist(experiment: Experiment) -> TrainState:
+    """Line 1 of Algorithm 1: the generalist on all of E, until the plateau criterion H fires."""
+    config = experiment.config
+    budget = int(config.generalist_share * config.total_samples)
+    return _train_generalist(experiment, "generalist", config.generalist, budget, config.plateau)
+
+
+def _train_generalist(
+    experiment: Experiment, name: str, training: TrainingConfig, budget: int, criterion: PlateauCriterion | None
+) -> TrainState:
+    members = clone(initial_member(experiment, name, training.ppo), 1)
+    algorithm = experiment.algorithm(training.ppo)
+    variations = experiment.all_variations[None]
+    stage = TrainingStage(name, algorithm, members, variations, training.lanes, budget, criterion=criterion)
+    return take(train_population(experiment, stage).state, 0)
+
+
+def evaluate_generalist(experiment: Experiment, generalist: TrainState) -> np.ndarray:
+    """Scores `[V]` of the generalist on every variation, in the plateau's metric; the episodes count as samples."""
+    name, config, directory = "evaluation", experiment.config, experiment.directory
+    record = directory.stage(name)
+    if record is None:
+        num_variations = experiment.environment.spec.num_variations
+        budget = config.low_episodes * num_variations * experiment.environment.spec.horizon
+        directory.rewind_metrics()
+        experiment.reporter.begin_stage(name, DESCRIPTIONS[name], budget, 0)
+        started = time.monotonic()
+        key = experiment.key(name, "rollouts")
+        results, samples, _ = evaluate_variations(experiment, generalist, config.low_episodes, key)
+        record = {"name": name, "samples": samples, "wall_seconds": time.monotonic() - started, **results}
+        _finish_single_epoch_stage(experiment, record)
+    metric = config.plateau.metric
+    return np.array([record["per_variation"][str(v)][metric] for v in experiment.all_variations])
+
+
+def _finish_single_epoch_stage(experiment: Experiment, record: dict[str, Any]) -> None:
+    directory, name = experiment.directory, record["name"]
+    line = {"stage": name, "epoch": 0, "samples": directory.samples + record["samples"]}
+    line |= {metric: record[metric] for metric in ("return", "success") if metric in record}
+    line["time"] = {"program": record["wall_seconds"], "compile": 0.0}
+    directory.append_metrics([line])
+    directory.finish_stage(record)
+    experiment.reporter.advance(name, line)
+    experiment.reporter.finish_stage(name, record)
+
+
+def is_good_enough(experiment: Experiment, scores: np.ndarray) -> bool:
+    """Line 2 of Algorithm 1: whether the generalist's mean score leaves nothing to do."""
+    return bool(np.mean(scores) >= experiment.config.good_enough)
+
+
+def fine_tune(experiment: Experiment, generalist: TrainState, low: np.ndarray) -> TrainState:
+    """Line 5 of Algorithm 1, optional: the generalist trained on E_low; the generalist itself if it is left out."""
+    config = experiment.config
+    if config.fine_tuning_share == 0:
+        return generalist
+    name, ppo = "fine_tuning", config.specialist.ppo
+    fresh = initial_member(experiment, name, ppo)
+    members = start_members(clone(generalist, 1), ppo, experiment.key(name, "updates"), fresh)
+    budget = int(config.fine_tuning_share * config.total_samples)
+    stage = TrainingStage(
+        name, experiment.algorithm(ppo), members, low[None].astype(np.int32), config.specialist.lanes, budget
+    )
+    return take(train_population(experiment, stage).state, 0)
+
+
+def train_specialists(experiment: Experiment, origin: TrainState, subsets: np.ndarray) -> TrainState:
+    """Line 6 of Algorithm 1: one specialist per row of `subsets` `[N_s, K]`, cloned from `origin`; each one's best.
+
+    With the method `gsl-scratch` they are initialised afresh instead.
+    """
+    config = experiment.config
+    name, ppo = "specialists", config.specialist.ppo
+    count = len(subsets)
+    fresh = initial_member(experiment, name, ppo)
+    if config.method == "gsl-scratch":
+        keys = jax.random.split(experiment.key(name, "initialisation"), count)
+        population = jax.vmap(experiment.algorithm(ppo).init)(keys)
+    else:
+        population = clone(origin, count)
+    members = start_members(population, ppo, experiment.key(name, "updates"), fresh)
+    budget = int(config.specialist_share * config.total_samples)
+    stage = TrainingStage(
+        name, experiment.algorithm(ppo), members, subsets.astype(np.int32), config.specialist.lanes, budget
+    )
+    carry = train_population(experiment, stage)
+    return carry.state._replace(params=carry.best_params)
+
+
+def collect_demonstrations(
+    experiment: Experiment, generalist: TrainState, specialists: TrainState, subsets: np.ndarray, rest: np.ndarray
+) -> Demonstrations:
+    """Lines 6 and 7 of Algorithm 1: each specialist's episodes on its own variations, the generalist's on the rest.
+
+    Episodes are filtered as configured, and all that were played count as samples.
+
+    Raises:
+      UserError: if no episode passes the filter.
+    """
+    name, config, directory = "demonstrations", experiment.config, experiment.directory
+    spec, wanted = experiment.environment.spec, config.demonstrations
+    if directory.stage(name) is not None:
+        return demonstration_sets.load(directory.demonstrations, spec)
+    budget = (wanted.specialist_episodes + wanted.generalist_episodes) * spec.horizon
+    directory.rewind_metrics()
+    experiment.reporter.begin_stage(name, DESCRIPTIONS[name], budget, 0)
+    started = time.monotonic()
+    per_specialist = max(1, wanted.specialist_episodes // len(subsets))
+    played, samples = _play(experiment, specialists, subsets, per_specialist, experiment.key(name, "rollouts"))
+    if len(rest) and wanted.generalist_episodes:
+        generalists, key = clone(generalist, 1), experiment.key(name, "generalist rollouts")
+        more, more_samples = _play(experiment, generalists, rest[None], wanted.generalist_episodes, key)
+        played += [part._replace(source=np.full_like(part.source, GENERALIST)) for part in more]
+        samples += more_samples
+    everything = demonstration_sets.concatenate(played)
+    require_success = wanted.require_success and spec.has_success
+    keep = demonstration_sets.worth_keeping(everything, wanted.min_return, require_success)
+    kept = demonstration_sets.select(everything, keep)
+    if not kept.num_episodes:
+        raise UserError(f"None of the {len(keep)} demonstrated episodes passed the filter {wanted}.")
+    demonstration_sets.save(kept, directory.demonstrations)
+    record: dict[str, Any] = {"name": name, "samples": samples, "wall_seconds": time.monotonic() - started}
+    record |= {"return": float(np.mean(everything.episode_return)), "episodes": len(keep)}
+    if spec.has_success:
+        record["success"] = float(np.mean(everything.success))
+    record |= {"kept_episodes": kept.num_episodes, "kept_pairs": kept.num_pairs}
+    _finish_single_epoch_stage(experiment, record)
+    return kept
+
+
+def _play(
+    experiment: Experiment, members: TrainState, variations: np.ndarray, episodes: int, key: jax.Array
+) -> tuple[list[Demonstrations], int]:
+    """`episodes` episodes of each member, one per lane, in turn on its variations `[P, K]`; the samples they took."""
+    algorithm = experiment.algorithm(experiment.config.specialist.ppo)
+    environment = experiment.environment
+    lane_variations = np.resize(np.arange(variations.shape[1]), episodes)
+
+    def play(state, choices, key):
+        reset_key, act_key = jax.random.split(key)
+        lanes = environment.reset(reset_key, choices)
+        return collect(environment, algorithm.act, state, lanes, act_key, environment.spec.horizon)[1]
+
+    choices = jnp.asarray(variations[:, lane_variations, None], jnp.int32)
+    keys = jax.random.split(key, len(variations))
+    rollouts = jax.device_get(jax.jit(over_members(play))(members, choices, keys))
+    parts, samples = [], 0
+    for index in range(len(variations)):
+        part = demonstration_sets.from_rollout(take(rollouts, index), environment.spec, index)
+        parts.append(part)
+        samples += part.num_pairs
+    return parts, samples
+
+
+def train_with_demonstrations(
+    experiment: Experiment, generalist: TrainState, demonstrations: Demonstrations
+) -> TrainState:
+    """Line 8 of Algorithm 1: the generalist on all of E again, with the auxiliary signal, until the total is spent."""
+    config = experiment.config
+    name, ppo, imitation = "imitation", config.phase_two.ppo, config.imitation
+    fresh = initial_member(experiment, name, ppo)
+    members = start_members(clone(generalist, 1), ppo, experiment.key(name, "updates"), fresh, imitation)
+    stage = TrainingStage(
+        name=name,
+        algorithm=experiment.algorithm(ppo, imitation),
+        members=members,
+        variations=experiment.all_variations[None],
+        lanes=config.phase_two.lanes,
+        budget=experiment.samples_left,
+        demonstrations=demonstrations if imitation.method != "none" else None,
+    )
+    if experiment.directory.stage(name) is not None:  # its own samples are already in the total
+        stage = stage._replace(budget=0)
+    return take(train_population(experiment, stage).state, 0)
+
+
+def evaluate_variations(
+    experiment: Experiment, state: TrainState, episodes: int, key: jax.Array, deterministic: bool = False
+) -> tuple[dict[str, Any], int, Rollout]:
+    """Evaluate one member on all variations.
+
+    Returns:
+      `{"return", "success", "per_variation": {id: {"return", "success"}}}`, the samples it took, and the rollout.
+    """
+    algorithm = experiment.algorithm(experiment.config.generalist.ppo)
+    variations = experiment.all_variations
+    found = jax.device_get(
+        evaluate(experiment.environment, algorithm.act, state, jnp.asarray(variations), episodes, key, deterministic)
+    )
+    has_success = experiment.environment.spec.has_success
+
+    def results(episode_return, success):
+        return {"return": float(episode_return)} | ({"success": float(success)} if has_success else {})
+
+    return (
+        results(np.mean(found.episode_return), np.mean(found.success))
+        | {
+            "per_variation": {
+                str(v): results(r, s) for v, r, s in zip(variations, found.episode_return, found.success, strict=True)
+            }
+        },
+        int(found.samples),
+        found.rollout,
+    )
+
+
+def start_members(
+    members: TrainState, ppo: PPOConfig, key: jax.Array, fresh: TrainState, imitation: ImitationConfig | None = None
+) -> TrainState:
+    """A population that begins a stage: its own parameters, the stage's hyperparameters, a fresh optimiser and keys.
+
+    Args:
+      members: leaves `[P, ...]`; only the parameters are used.
+      ppo: settings of the stage.
+      key: of the stage; every member gets its own.
+      fresh: any freshly initialised member, for its optimiser state.
+      imitation: the demonstration term, for its weight.
+    """
+    count = members.num_updates.shape[0]
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
+    traced = clone(hyperparameters(ppo, imitation), count)
+    return TrainState(members.params, clone(fresh.optimizer_state, count), traced, keys, jnp.zeros(count, jnp.int32))

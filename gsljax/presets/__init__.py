@@ -1,0 +1,21 @@
+"""The paper's benchmarks as named configurations."""
+
+from gsljax.errors import UserError
+from gsljax.presets.base import Preset
+from gsljax.presets.maze import MAZE, MazeConfig
+
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (MAZE,)}
+
+
+def get(name: str) -> Preset:
+    """The preset called `name`.
+
+    Raises:
+      UserError: if there is none, naming those there are.
+    """
+    if name not in PRESETS:
+        raise UserError(f"There is no preset {name!r}; there are: {', '.join(sorted(PRESETS))}.")
+    return PRESETS[name]
+
+
+__all__ = ["MAZE", "PRESETS", "MazeConfig", "Preset", "get"]

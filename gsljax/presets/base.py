@@ -1,0 +1,33 @@
+"""What a preset is: a named configuration with its environment and its pictures."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from gsljax.envs.protocol import JaxEnvironment
+from gsljax.gsl.config import GSLConfig
+from gsljax.gsl.experiment import Experiment
+from gsljax.gsl.run import Outcome
+
+
+class Preset(NamedTuple):
+    """A benchmark of the paper as one command.
+
+    Attributes:
+      name: what the command line calls it.
+      description: one line.
+      expected_time: of a whole run, with the hardware, as measured.
+      config: the defaults; its class names every flag.
+      make_environment: from a configuration of that class.
+      draw_behaviour: pictures of what the policies do, by file name; None if the benchmark has none.
+      splits: names of the variation sets that `gsljax evaluate --split` takes.
+    """
+
+    name: str
+    description: str
+    expected_time: str
+    config: GSLConfig
+    make_environment: Callable[[Any], JaxEnvironment]
+    draw_behaviour: Callable[[Experiment, Outcome], dict[str, Figure]] | None = None
+    splits: tuple[str, ...] = ("train",)

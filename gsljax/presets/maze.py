@@ -1,0 +1,94 @@
+"""The paper's maze (GSL §4, Fig. 2): five goals, a context that PPO ignores, one specialist for each goal.
+
+Values marked [T] are the paper's text; the others are ours, found by the experiments that docs/maze.md records.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from gsljax.algorithms import ImitationConfig, PPOConfig
+from gsljax.envs import BrushMaze, BrushMazeConfig, GymnaxLanes
+from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, TrainingConfig
+from gsljax.gsl.experiment import Experiment
+from gsljax.gsl.plateau import PlateauCriterion
+from gsljax.gsl.run import Outcome
+from gsljax.gsl.stages import evaluate_variations
+from gsljax.presets.base import Preset
+from gsljax.report.maze_figure import maze_figure
+from gsljax.train_state import TrainState, take
+
+
+def _ppo(**changes) -> PPOConfig:
+    """PPO with what all stages share: γ 0.95, λ 0.97, clip 0.2 [T]."""
+    return PPOConfig(discount=0.95, gae_lambda=0.97, clip=0.2, learning_rate=1e-3, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class MazeConfig(GSLConfig):
+    """A GSL run on the maze."""
+
+    env: BrushMazeConfig = dataclasses.field(default_factory=BrushMazeConfig)
+    """Geometry, context, reward and observation."""
+
+
+CONFIG = MazeConfig(
+    total_samples=480_000,
+    rollout_steps=151,
+    network=NetworkConfig(hidden=(256, 256), initial_std=0.6, min_std=0.1, max_std=1.0, squash_mean=True),
+    baseline=TrainingConfig(lanes=40, ppo=_ppo(num_epochs=10, minibatch_size=500)),
+    generalist=TrainingConfig(lanes=40, ppo=_ppo(num_epochs=10, minibatch_size=500)),
+    generalist_share=0.3,
+    plateau=PlateauCriterion(metric="success", kernel_sigma=2.0, window=6, epsilon=0.01),
+    specialist=TrainingConfig(lanes=8, ppo=_ppo(num_epochs=10, minibatch_size=250)),
+    specialist_share=0.2125,
+    demonstrations=DemonstrationConfig(specialist_episodes=200),
+    phase_two=TrainingConfig(lanes=40, ppo=_ppo(num_epochs=20, minibatch_size=250, entropy_coefficient=0.005)),
+    imitation=ImitationConfig(method="dapg", weight=0.5, interval=4),
+)
+
+
+def make_environment(config: MazeConfig) -> GymnaxLanes:
+    """The maze, whose variations are its goals."""
+    maze = BrushMaze(config.env)
+    params = maze.default_params
+    return GymnaxLanes(maze, params, config.env.num_branches, lambda p, variation: p.replace(variation=variation))
+
+
+def draw_behaviour(experiment: Experiment, outcome: Outcome, shown: int = 6) -> dict[str, Figure]:
+    """Trajectories of the generalist at its plateau, of the specialists, and of the final policy."""
+    assert isinstance(experiment.environment, GymnaxLanes)
+    maze = experiment.environment.environment
+    assert isinstance(maze, BrushMaze)
+
+    def trajectories(state: TrainState) -> dict[int, np.ndarray]:
+        episodes = experiment.config.evaluation_episodes  # as many as the final evaluation, which is compiled already
+        _, _, rollout = evaluate_variations(experiment, state, episodes, jax.random.key(experiment.config.seed))
+        paths = np.swapaxes(np.asarray(maze.positions(rollout.observation)), 0, 1)
+        paths = paths.reshape(maze.config.num_branches, episodes, *paths.shape[1:])
+        return {goal: paths[goal, :shown] for goal in range(maze.config.num_branches)}
+
+    panels = {}
+    if outcome.generalist is not None:
+        panels["generalist at its plateau"] = trajectories(outcome.generalist)
+    if outcome.specialists is not None and outcome.subsets is not None:
+        panels["specialists"] = {
+            int(goal): trajectories(take(outcome.specialists, index))[int(goal)]
+            for index, goals in enumerate(outcome.subsets)
+            for goal in goals
+        }
+    final = "PPO after the same samples" if outcome.generalist is None else "generalist with demonstrations"
+    panels[final] = trajectories(outcome.policy)
+    return {"trajectories.png": maze_figure(maze, panels)}
+
+
+MAZE = Preset(
+    name="maze",
+    description="the paper's maze: 5 goals, 5 specialists, DAPG + PPO (GSL §4, Fig. 2)",
+    expected_time="about 3 minutes on 2 CPU cores",
+    config=CONFIG,
+    make_environment=make_environment,
+    draw_behaviour=draw_behaviour,
+)

@@ -1,0 +1,85 @@
+"""E_low, its split and its complement, by hand and by their defining properties."""
+
+import math
+
+import numpy as np
+import pytest
+
+from gsljax.errors import UserError
+from gsljax.gsl.assignment import lowest_performing, remaining, split
+
+
+def test_lowest_performing_by_hand():
+    """Ascending by score, ties by id, NaN first."""
+    scores = np.array([0.5, 0.1, 0.9, 0.1, math.nan, -2.0])
+    np.testing.assert_array_equal(lowest_performing(scores, 1), [4])
+    np.testing.assert_array_equal(lowest_performing(scores, 4), [4, 5, 1, 3])
+    np.testing.assert_array_equal(lowest_performing(scores, 6), [4, 5, 1, 3, 0, 2])
+    assert lowest_performing(scores, 2).dtype == np.int32
+
+
+def test_lowest_performing_orders_ties_and_extremes():
+    """All equal, infinities against NaN, and integer scores."""
+    np.testing.assert_array_equal(lowest_performing(np.zeros(50), 7), range(7))
+    scores = np.array([-math.inf, math.nan, math.inf, math.nan, 0.0])
+    np.testing.assert_array_equal(lowest_performing(scores, 5), [1, 3, 0, 4, 2])
+    np.testing.assert_array_equal(lowest_performing(np.array([3, 1, 2]), 2), [1, 2])
+
+
+@pytest.mark.parametrize("count", [0, -1, 4])
+def test_lowest_performing_refuses_counts(count):
+    """None, negative and more than there are."""
+    with pytest.raises(UserError, match=f"is {count}; it must be from 1 to 3"):
+        lowest_performing(np.zeros(3), count)
+
+
+def test_split_by_hand():
+    """Contiguous in the order given."""
+    subsets = split(np.array([9, 2, 7, 4, 0, 5]), 3)
+    np.testing.assert_array_equal(subsets, [[9, 2], [7, 4], [0, 5]])
+    assert subsets.dtype == np.int32
+    np.testing.assert_array_equal(split(np.array([3]), 1), [[3]])
+
+
+@pytest.mark.parametrize(("count", "specialists", "shape"), [(300, 75, (75, 4)), (5, 5, (5, 1)), (1024, 1, (1, 1024))])
+def test_low_split_and_remaining_partition_the_variations(count, specialists, shape):
+    """With the paper's sizes, every variation is in exactly one subset or in the rest."""
+    scores = np.random.default_rng(0).integers(0, 40, 1024).astype(float)
+    low = lowest_performing(scores, count)
+    subsets = split(low, specialists)
+    rest = remaining(1024, low)
+    assert subsets.shape == shape
+    assert np.all(np.diff(rest) > 0)
+    assert rest.dtype == np.int32
+    np.testing.assert_array_equal(np.sort(np.concatenate([subsets.ravel(), rest])), np.arange(1024))
+    assert rest.size == 0 or scores[low].max() <= scores[rest].min()
+
+
+@pytest.mark.parametrize(("count", "specialists"), [(5, 2), (3, 4), (4, 0), (4, -2), (0, 2)])
+def test_split_refuses_unequal_shares(count, specialists):
+    """The sentence names both numbers."""
+    with pytest.raises(UserError, match=f"^{count} variations cannot be split over {specialists} specialists"):
+        split(np.arange(count), specialists)
+
+
+def test_remaining_by_hand():
+    """Ascending, for some, none and all of the variations."""
+    np.testing.assert_array_equal(remaining(6, np.array([4, 0, 1])), [2, 3, 5])
+    np.testing.assert_array_equal(remaining(3, np.array([])), [0, 1, 2])
+    assert remaining(2, np.array([1, 0])).shape == (0,)
+
+
+def test_bad_ids():
+    """Ids that are repeated, not whole, misshapen or unknown are refused by name."""
+    with pytest.raises(UserError, match="Variation 3 is listed more than once"):
+        split(np.array([3, 1, 3, 2]), 2)
+    with pytest.raises(UserError, match=r"shape \(2, 2\)"):
+        split(np.zeros((2, 2), dtype=int), 2)
+    with pytest.raises(UserError, match="dtype float64"):
+        remaining(5, np.array([1.0]))
+    with pytest.raises(UserError, match="Variation 5 does not exist; ids must be from 0 to 4"):
+        remaining(5, np.array([1, 5]))
+    with pytest.raises(UserError, match="Variation -1 does not exist"):
+        remaining(5, np.array([-1]))
+    with pytest.raises(UserError, match=r"Scores have shape \(1, 3\)"):
+        lowest_performing(np.zeros((1, 3)), 1)
