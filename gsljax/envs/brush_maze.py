@@ -49,7 +49,7 @@ class BrushMazeConfig:
     """An episode is a success if it ends this close to its goal."""
     start_noise: float = 0.2
     """The start is uniform over 0 <= x <= twice this, |y| <= this, cut to the corridor."""
-    intervals_per_goal: int = 2
+    intervals_per_goal: int = 3
     """Number of disjoint context intervals that stand for the same goal: the more, the harder c is to read."""
     interval_gap: float = 0.5
     """Share of [-context_scale, context_scale] left empty between the intervals."""

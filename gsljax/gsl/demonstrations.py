@@ -141,10 +141,10 @@ def save(demonstrations: Demonstrations, path: Path) -> None:
 
 
 def _read_archive(path: Path) -> dict[str, np.ndarray]:
-    archive = np.load(path, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError("it is not an npz archive")
-    with archive:
+    with path.open("rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it is not an npz archive")
         return {name: archive[name] for name in archive.files}
 
 

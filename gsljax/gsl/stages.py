@@ -152,7 +152,11 @@ def collect_demonstrations(
     keep = demonstration_sets.worth_keeping(everything, wanted.min_return, require_success)
     kept = demonstration_sets.select(everything, keep)
     if not kept.num_episodes:
-        raise UserError(f"None of the {len(keep)} demonstrated episodes passed the filter {wanted}.")
+        raise UserError(
+            f"None of the {len(keep)} demonstrated episodes passed demonstrations.min_return = {wanted.min_return} and "
+            f"require_success = {wanted.require_success} (their best return is {everything.episode_return.max():.4g}); "
+            f"loosen these in {directory.path / 'config.json'} and resume, or train the specialists for longer."
+        )
     demonstration_sets.save(kept, directory.demonstrations)
     record: dict[str, Any] = {"name": name, "samples": samples, "wall_seconds": time.monotonic() - started}
     record |= {"return": float(np.mean(everything.episode_return)), "episodes": len(keep)}

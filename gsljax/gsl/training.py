@@ -52,7 +52,7 @@ def begin(
     """A member at the start of a stage, with fresh lanes that draw from `variations` `[K]`."""
     lanes_key, act_key, demonstration_key = jax.random.split(key, 3)
     lanes = environment.reset(lanes_key, jnp.tile(variations, (num_lanes, 1)))
-    worst = jnp.full((), -jnp.inf)
+    worst = jnp.full((), -jnp.inf, jnp.float32)
     return Carry(state, lanes, act_key, demonstration_key, state.params, worst, jnp.zeros((), jnp.int32))
 
 

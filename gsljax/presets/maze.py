@@ -22,8 +22,8 @@ from gsljax.train_state import TrainState, take
 
 
 def _ppo(**changes) -> PPOConfig:
-    """PPO with what all stages share: γ 0.95, λ 0.97, clip 0.2 [T]."""
-    return PPOConfig(discount=0.95, gae_lambda=0.97, clip=0.2, learning_rate=1e-3, **changes)
+    """PPO with what all stages share: γ 0.95, λ 0.97, clip 0.2, entropy coefficient 0.01 [T]."""
+    return dataclasses.replace(PPOConfig(discount=0.95, gae_lambda=0.97, clip=0.2, entropy_coefficient=0.01), **changes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,18 +35,24 @@ class MazeConfig(GSLConfig):
 
 
 CONFIG = MazeConfig(
-    total_samples=480_000,
-    rollout_steps=151,
-    network=NetworkConfig(hidden=(256, 256), initial_std=0.6, min_std=0.1, max_std=1.0, squash_mean=True),
-    baseline=TrainingConfig(lanes=40, ppo=_ppo(num_epochs=10, minibatch_size=500)),
-    generalist=TrainingConfig(lanes=40, ppo=_ppo(num_epochs=10, minibatch_size=500)),
-    generalist_share=0.3,
-    plateau=PlateauCriterion(metric="success", kernel_sigma=2.0, window=6, epsilon=0.01),
-    specialist=TrainingConfig(lanes=8, ppo=_ppo(num_epochs=10, minibatch_size=250)),
-    specialist_share=0.2125,
+    total_samples=540_000,
+    rollout_steps=151,  # one episode of 150 steps [T] and its reset: 40 lanes are 6,000 samples an epoch
+    network=NetworkConfig(  # 2 × 256 ReLU [T]
+        hidden=(256, 256), activation="relu", initial_std=0.6, min_std=0.1, max_std=1.0, squash_mean=True
+    ),
+    baseline=TrainingConfig(lanes=40, ppo=_ppo(learning_rate=2e-3, num_epochs=20, minibatch_size=250)),
+    generalist=TrainingConfig(lanes=40, ppo=_ppo(learning_rate=1e-3, num_epochs=10, minibatch_size=500)),
+    generalist_share=0.28,
+    plateau=PlateauCriterion(metric="success", kernel_sigma=2.0, window=5, epsilon=0.01),  # epsilon [T]
+    num_low_performing=5,  # [T]
+    num_specialists=5,  # one goal each [T]
+    specialist=TrainingConfig(lanes=8, ppo=_ppo(learning_rate=1e-3, num_epochs=10, minibatch_size=250)),
+    specialist_share=0.178,
     demonstrations=DemonstrationConfig(specialist_episodes=200),
-    phase_two=TrainingConfig(lanes=40, ppo=_ppo(num_epochs=20, minibatch_size=250, entropy_coefficient=0.005)),
-    imitation=ImitationConfig(method="dapg", weight=0.5, interval=4),
+    phase_two=TrainingConfig(
+        lanes=40, ppo=_ppo(learning_rate=3e-3, num_epochs=20, minibatch_size=250, entropy_coefficient=0.001)
+    ),
+    imitation=ImitationConfig(method="dapg", weight=2.0, interval=1),
 )
 
 

@@ -1,16 +1,36 @@
-"""A maze small enough that a whole GSL run takes seconds, most of them compilation."""
+"""A maze small enough that a whole GSL run takes seconds, most of them for compiling; and a run of it, watched.
+
+`python -m tests.gsl.tiny DIR` runs (or finishes) `FINE_TUNED` in DIR, saying what happens.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
 
 from gsljax.algorithms import ImitationConfig, PPOConfig
 from gsljax.envs import BrushMazeConfig
-from gsljax.gsl.config import DemonstrationConfig, NetworkConfig, TrainingConfig
+from gsljax.gsl import population_training, stages
+from gsljax.gsl.config import DemonstrationConfig, NetworkConfig, TrainingConfig, resolve
+from gsljax.gsl.experiment import Experiment, Reporter
 from gsljax.gsl.plateau import PlateauCriterion
+from gsljax.gsl.population_training import TrainingStage
+from gsljax.gsl.run import Outcome, run
+from gsljax.gsl.training import Carry
+from gsljax.networks import ActorCritic
 from gsljax.presets import MAZE, MazeConfig, Preset
+from gsljax.report.progress import Silent
+from gsljax.run_directory import RunDirectory
 
 HORIZON = 10
 LANES = 10
 SPECIALIST_LANES = 2
-GENERALIST_EPOCH = LANES * HORIZON
-SPECIALIST_EPOCH = SPECIALIST_LANES * HORIZON
+VARIATIONS = 5
 
 
 def _training(lanes: int, minibatch_size: int) -> TrainingConfig:
@@ -18,24 +38,135 @@ def _training(lanes: int, minibatch_size: int) -> TrainingConfig:
 
 
 CONFIG = MazeConfig(
-    total_samples=4000,
+    total_samples=3000,
     rollout_steps=HORIZON + 1,
     checkpoint_interval=2,
     network=NetworkConfig(hidden=(8,), initial_std=0.6, min_std=0.1, max_std=1.0, squash_mean=True),
     baseline=_training(LANES, 50),
     generalist=_training(LANES, 50),
-    generalist_share=0.25,
-    plateau=PlateauCriterion(metric="return", kernel_sigma=1.0, window=2, epsilon=0.0),
-    good_enough=0.0,  # no return reaches it
+    generalist_share=0.3,
+    plateau=PlateauCriterion(metric="return", kernel_sigma=0.0, window=3, epsilon=1000.0, head=0.2, tail=0.0),
+    good_enough=0.0,  # a return never is
     low_episodes=2,
     specialist=_training(SPECIALIST_LANES, 11),
-    specialist_share=0.125,
+    specialist_share=0.2,
     demonstrations=DemonstrationConfig(specialist_episodes=20, require_success=False),
     phase_two=_training(LANES, 50),
     imitation=ImitationConfig(interval=2),
     evaluation_episodes=4,
     env=BrushMazeConfig(corridor_length=1.0, junction_width=0.5, branch_length=0.5, horizon=HORIZON),
 )
-"""Budgets in epochs: 10 of the generalist, 5 of the specialists, the rest after evaluation and demonstrations."""
+"""In samples: at most 900 of the generalist, 100 of its evaluation, 600 of the specialists, 200 of demonstrations.
 
-PRESET: Preset = MAZE._replace(name="tiny", config=CONFIG)
+The first epoch outside the head is a plateau: of the 9 epochs it is number 2 (from 0), known after 6.
+"""
+
+PRESET: Preset = MAZE._replace(name="tiny", config=CONFIG, draw_behaviour=None)
+
+
+def changed(config: Any = CONFIG, **changes: Any) -> Any:
+    """A configuration with other values; a name such as `plateau__epsilon` reaches into a nested one."""
+    values: dict[str, Any] = {}
+    for name, value in changes.items():
+        outer, _, inner = name.partition("__")
+        values[outer] = changed(values.get(outer, getattr(config, outer)), **{inner: value}) if inner else value
+    return dataclasses.replace(config, **values)
+
+
+FINE_TUNED: MazeConfig = changed(fine_tuning_share=0.05)
+"""With all stages there are."""
+
+
+class Watched(NamedTuple):
+    """A run with what happened inside.
+
+    Attributes:
+      outcome: its result.
+      summary: the content of `summary.json`.
+      path: the run directory.
+      stages: what each stage of training was given.
+      results: the carry that each stage of training gave back.
+      acted: by stage, the parameters that acted in each epoch that this process ran, on the host.
+    """
+
+    outcome: Outcome
+    summary: dict[str, Any]
+    path: Path
+    stages: dict[str, TrainingStage]
+    results: dict[str, Carry]
+    acted: dict[str, list[Any]]
+
+
+def experiment(path: Path, config: MazeConfig = CONFIG, reporter: Reporter | None = None) -> Experiment:
+    """The experiment of a new run directory, or of one that was begun."""
+    config = resolve(config)
+    environment = PRESET.make_environment(config)
+    network = ActorCritic(environment.spec.action, **dataclasses.asdict(config.network))
+    header = {"preset": "tiny", "method": config.method, "seed": config.seed, "config": dataclasses.asdict(config)}
+    begun = (path / "config.json").exists()
+    directory = RunDirectory.reopen(path) if begun else RunDirectory.create(path, header)
+    return Experiment(config, environment, network, directory, reporter or Silent())
+
+
+def watch(path: Path, config: MazeConfig = CONFIG, reporter: Reporter | None = None) -> Watched:
+    """Run (or finish) a configuration; programs of the same shapes are compiled once per process."""
+    given: dict[str, TrainingStage] = {}
+    results: dict[str, Carry] = {}
+    acted: dict[str, list[Any]] = {}
+
+    def train_population(experiment, stage):
+        given[stage.name], acted[stage.name] = stage, []
+        results[stage.name] = population_training.train_population(experiment, stage)
+        return results[stage.name]
+
+    def compile_once(experiment, stage, carry, pairs):
+        key = _what_a_program_depends_on(experiment.config, stage, (carry, pairs))
+        if key not in _PROGRAMS:
+            _PROGRAMS[key] = compile_anew(experiment, stage, carry, pairs)
+
+        def program(carry, pairs, count):
+            acted[stage.name].append(jax.tree.map(np.array, carry.state.params))  # copies: the carry is donated
+            return _PROGRAMS[key](carry, pairs, count)
+
+        return program
+
+    used = experiment(path, config, reporter)
+    compile_anew = population_training._compile
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "train_population", train_population)
+        patch.setattr(population_training, "_compile", compile_once)
+        try:
+            outcome, summary = run(used, "tiny")
+        finally:
+            used.directory.close()
+    return Watched(outcome, summary, path, given, results, acted)
+
+
+_PROGRAMS: dict[Any, Any] = {}
+
+
+def _what_a_program_depends_on(config: MazeConfig, stage: TrainingStage, arguments: Any) -> Any:
+    trainings = {"baseline": config.baseline, "generalist": config.generalist, "imitation": config.phase_two}
+    settings = [config.env, config.network, config.rollout_steps, config.epochs_per_call, config.population_strategy]
+    settings += [trainings.get(stage.name, config.specialist), config.imitation if stage.name == "imitation" else None]
+    return str(jax.tree.map(jax.typeof, arguments)), *settings
+
+
+class Loud(Silent):
+    """Prints a line for everything that happens."""
+
+    def begin_stage(self, name: str, description: str, budget: int, done: int) -> None:
+        """Print `begin NAME`."""
+        print("begin", name, flush=True)
+
+    def advance(self, stage: str, record: Mapping[str, Any]) -> None:
+        """Print `epoch NAME`."""
+        print("epoch", stage, flush=True)
+
+    def finish_stage(self, name: str, record: Mapping[str, Any]) -> None:
+        """Print `finish NAME`."""
+        print("finish", name, flush=True)
+
+
+if __name__ == "__main__":
+    watch(Path(sys.argv[1]), FINE_TUNED, Loud())

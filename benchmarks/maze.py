@@ -1,0 +1,105 @@
+"""Training throughput on the maze: populations beside the same members run one after another.
+
+    python benchmarks/maze.py --json benchmarks/results/maze-<hardware>.json
+
+A row is one training epoch (a rollout of one episode per lane and PPO's update) of P members with N lanes each, in
+environment steps per second over all members, compile time apart. `population` is one batched program, `one by one` runs
+the compiled program of a single member P times. `of one member` compares with one member that has all P · N lanes, at equal
+total batch and gradient steps; below 1 the population costs more per sample.
+"""
+
+import time
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.reporting import Row, arguments, interleaved_medians, report
+from gsljax.algorithms import Algorithm, PPOConfig, make_ppo
+from gsljax.envs import GymnaxLanes
+from gsljax.gsl.training import Carry, begin, make_train
+from gsljax.networks import ActorCritic
+from gsljax.presets.maze import CONFIG, make_environment
+from gsljax.rollout import collect
+from gsljax.train_state import take
+
+MINIBATCHES = 8
+EPOCHS = 4
+
+
+def program(environment: GymnaxLanes, hidden: tuple[int, ...], members: int, lanes: int):
+    """One epoch of a population, compiled, with its starting carry and the seconds that compiling took."""
+    steps = environment.spec.horizon + 1
+    ppo = PPOConfig(num_epochs=EPOCHS, minibatch_size=steps * lanes // MINIBATCHES)
+    algorithm = make_ppo(ActorCritic(environment.spec.action, hidden), environment.spec, ppo)
+    carry = population(environment, algorithm, members, lanes)
+    train = make_train(environment, algorithm, steps, max_epochs=1)
+    started = time.perf_counter()
+    compiled = jax.jit(train).lower(carry, None, jnp.int32(1)).compile()
+    return lambda carry=carry: compiled(carry, None, jnp.int32(1)), carry, time.perf_counter() - started, algorithm
+
+
+def population(environment: GymnaxLanes, algorithm: Algorithm, members: int, lanes: int) -> Carry:
+    """Members with keys and parameters of their own, all on every goal."""
+    goals = jnp.arange(environment.spec.num_variations, dtype=jnp.int32)
+
+    def member(key: jax.Array) -> Carry:
+        return begin(environment, algorithm.init(key), goals, lanes, key)
+
+    return jax.vmap(member)(jax.random.split(jax.random.key(0), members))
+
+
+def rows_of(environment: GymnaxLanes, hidden: tuple[int, ...], members: int, lanes: int, repeats: int) -> list[Row]:
+    """The population, its members one by one, one big member, and a rollout alone, timed in turns."""
+    batched, carry, batched_compile, algorithm = program(environment, hidden, members, lanes)
+    single, _, single_compile, _ = program(environment, hidden, 1, lanes)
+    big, _, big_compile, _ = program(environment, hidden, 1, members * lanes)
+    each = [jax.tree.map(lambda x: x[None], take(carry, index)) for index in range(members)]
+    steps = environment.spec.horizon + 1
+
+    def acting(carry: Carry):
+        return collect(environment, algorithm.act, carry.state, carry.lanes, carry.key, steps)[1].reward
+
+    rollouts = jax.jit(jax.vmap(acting))
+    seconds = interleaved_medians(
+        {
+            "population": batched,
+            "one by one": lambda: [single(one) for one in each],
+            "one member, all lanes": big,
+            "population, rollout alone": lambda: rollouts(carry),
+        },
+        repeats,
+    )
+    samples = members * lanes * environment.spec.horizon
+    compiles = {"population": batched_compile, "one by one": single_compile, "one member, all lanes": big_compile}
+    name = f"{'x'.join(map(str, hidden))}, {members} members x {lanes} lanes"
+    return [
+        {
+            "name": f"{name}: {kind}",
+            "value": samples / elapsed,
+            "unit": "steps/s",
+            "of one by one": seconds["one by one"] / elapsed,
+            "of one member": seconds["one member, all lanes"] / elapsed,
+            "compile seconds": compiles.get(kind, ""),
+        }
+        for kind, elapsed in seconds.items()
+    ]
+
+
+def main() -> None:
+    """Time every size and report."""
+    parser = arguments("Training throughput of populations on the maze.")
+    parser.add_argument("--members", type=int, nargs="+", default=[1, 5, 16, 64])
+    parser.add_argument("--lanes", type=int, nargs="+", default=[14, 40], help="lanes of each member")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[64, 256], help="units of both hidden layers")
+    given = parser.parse_args()
+    environment = make_environment(CONFIG)
+    rows: list[Row] = []
+    for hidden in given.hidden:
+        for lanes in given.lanes:
+            for members in given.members:
+                rows += rows_of(environment, (hidden, hidden), members, lanes, given.repeats)
+    report(rows, given.json)
+
+
+if __name__ == "__main__":
+    main()

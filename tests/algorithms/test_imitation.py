@@ -1,0 +1,77 @@
+"""The imitation terms: which loss a configuration takes, with which weight, off which gradient."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gsljax.algorithms.imitation import ImitationConfig, imitation_loss
+from gsljax.distributions import ClampedGaussian
+from gsljax.errors import UserError
+from gsljax.types import DemonstrationBatch
+
+# Unit Gaussians at 0, 1, 2 and actions at 0: densities φ(0), φ(1), φ(2).
+MEAN = np.float32([[0.0], [1.0], [2.0]])
+ACTION = np.zeros((3, 1), np.float32)
+LOG_DENSITY = -0.5 * MEAN[:, 0] ** 2 - 0.5 * math.log(2 * math.pi)
+ADVANTAGE_MAX, WEIGHT, ITERATION = 3.0, 0.2, 5
+
+
+def loss_of(config, mean=MEAN, std=1.0):
+    policy = ClampedGaussian(mean, jnp.broadcast_to(std, mean.shape))
+    batch = DemonstrationBatch(np.zeros((3, 4), np.float32), ACTION)
+    return imitation_loss(config, policy, batch, jnp.float32(ADVANTAGE_MAX), WEIGHT, jnp.int32(ITERATION))
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("dapg", -WEIGHT * ADVANTAGE_MAX * np.exp(LOG_DENSITY).mean()),
+        ("dapg-classic", -WEIGHT * 0.9**ITERATION * ADVANTAGE_MAX * LOG_DENSITY.mean()),
+        ("bc", -WEIGHT * LOG_DENSITY.mean()),
+    ],
+)
+def test_each_method_by_hand(method, expected):
+    loss, metrics = loss_of(ImitationConfig(method, decay=0.9))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics["demonstration_loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics["demonstration_log_prob"], LOG_DENSITY.mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["demonstration_probability"], np.exp(LOG_DENSITY).mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["dapg", "dapg-classic", "bc"])
+def test_freeze_scale_keeps_the_gradient_off_the_std_alone(method):
+    def gradient(freeze):
+        config = ImitationConfig(method, freeze_scale=freeze)
+        return jax.grad(lambda mean, std: loss_of(config, mean, std)[0], (0, 1))(MEAN, jnp.float32(1.0))
+
+    (frozen_by_mean, frozen_by_std), (by_mean, by_std) = gradient(True), gradient(False)
+    assert frozen_by_std == 0 and by_std != 0
+    np.testing.assert_allclose(frozen_by_mean, by_mean, rtol=1e-6)
+
+
+def test_usual_weights():
+    assert [ImitationConfig(m).effective_weight for m in ("dapg", "dapg-classic", "bc")] == [0.5, 0.01, 1.0]
+    assert ImitationConfig("bc", weight=0.0).effective_weight == 0
+
+
+def test_no_method_has_no_loss():
+    with pytest.raises(UserError, match="'none', which has no loss; allowed are dapg, dapg-classic, bc"):
+        loss_of(ImitationConfig("none"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weight": -0.1}, "weight is -0.1, but must not be negative"),
+        ({"weight": math.nan}, "weight is nan, but must not be negative"),
+        ({"decay": 0.0}, "decay is 0.0, but must be above 0"),
+        ({"decay": 1.1}, "decay is 1.1, but must be above 0 and at most 1"),
+        ({"interval": 0}, "interval is 0, but must be at least 1"),
+    ],
+)
+def test_imitation_configurations_out_of_range_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        ImitationConfig(**changes)

@@ -1,0 +1,37 @@
+"""What the tests share."""
+
+import os
+from pathlib import Path
+
+import jax
+import matplotlib
+import pytest
+
+
+@pytest.fixture(scope="module")
+def compilation_cache(tmp_path_factory):
+    """XLA's compiled programs, kept for the session's other tests, pytest's other workers and the processes they start.
+
+    Returns:
+      The environment that makes `gsljax` commands use it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    jax.config.update("jax_compilation_cache_dir", str(home / "gsljax" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_disable_most_optimizations", True)  # the programs here take longer to compile than to run
+    yield os.environ | {
+        "XDG_CACHE_HOME": str(home),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "MPLCONFIGDIR": matplotlib.get_cachedir(),  # or matplotlib would look through all fonts again
+    }
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def files_of(directory: Path) -> dict[str, bytes | None]:
+    """Every file below a directory with its content, every folder with None."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None
+        for path in sorted(directory.rglob("*"))
+    }
