@@ -3,9 +3,9 @@
     python benchmarks/maze.py --json benchmarks/results/maze-<hardware>.json
 
 A row is one training epoch (a rollout of one episode per lane and PPO's update) of P members with N lanes each, in
-environment steps per second over all members, compile time apart. `population` is one batched program, `one by one` runs
-the compiled program of a single member P times. `of one member` compares with one member that has all P · N lanes, at equal
-total batch and gradient steps; below 1 the population costs more per sample.
+environment steps per second over all members, compile time apart. `population` is one batched program, `one by one`
+runs the compiled program of a single member P times. `of one member` compares with one member that has all P · N lanes,
+at equal total batch and gradient steps; below 1 the population costs more per sample.
 """
 
 import time

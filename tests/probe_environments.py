@@ -103,9 +103,7 @@ class ProbeEnvironment(environment.Environment[ProbeState, ProbeParams]):
         return self.observe(key, state, None, params), state
 
     def step_env(self, key, state: ProbeState, action, params: ProbeParams):
-        rewards = jnp.stack(
-            [jnp.asarray(p.reward(state.clue, state.time, action), jnp.float32) for p in self.probes]
-        )
+        rewards = jnp.stack([jnp.asarray(p.reward(state.clue, state.time, action), jnp.float32) for p in self.probes])
         state = state.replace(time=state.time + 1)
         return (
             self.observe(key, state, action, params),

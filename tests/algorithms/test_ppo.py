@@ -251,9 +251,8 @@ def test_one_step_is_the_formulas():
     assert np.any(jax.random.key_data(updated.key) != jax.random.key_data(state.key))
 
 
-METRICS = {
-    "policy_loss", "kl", "clip_fraction", "value_loss", "entropy", "gradient_norm", "advantage_max", "explained_variance",
-}  # fmt: skip
+METRICS = {"policy_loss", "kl", "clip_fraction", "value_loss", "entropy", "gradient_norm", "advantage_max",
+           "explained_variance"}  # fmt: skip
 DEMONSTRATION_METRICS = {"demonstration_loss", "demonstration_probability", "demonstration_log_prob"}
 
 
@@ -360,7 +359,7 @@ def test_bc_follows_demonstrations_whatever_the_reward():
         state, metrics = update(state, against, demonstrations)
         probabilities.append(float(metrics["demonstration_probability"]))
     assert probabilities[0] < 0.45 and probabilities[-1] > 0.9
-    assert all(before < after for before, after in zip(probabilities, probabilities[1:], strict=False))
+    assert np.all(np.diff(probabilities) > 0)
 
 
 def test_dapg_raises_the_density_of_demonstrated_actions():

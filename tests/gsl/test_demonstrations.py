@@ -30,8 +30,8 @@ specs = pytest.mark.parametrize("spec", [CONTINUOUS, DISCRETE], ids=["continuous
 def random_rollout(spec, steps=12, lanes=9, seed=0):
     """Lanes with fresh episodes that end after 1 to 15 steps, so some do not; each is followed by a reset and more."""
     rng = np.random.default_rng(seed)
-    terminated, truncated, valid = np.zeros((2, steps, lanes), bool), None, np.ones((steps, lanes), bool)
-    terminated, truncated = terminated
+    terminated, truncated = np.zeros((2, steps, lanes), bool)
+    valid = np.ones((steps, lanes), bool)
     for lane in range(lanes):
         t = rng.integers(1, 16) - 1
         while t < steps:
@@ -75,9 +75,7 @@ def test_from_rollout_equals_a_plain_loop(spec):
                 action = [min(max(a, -0.5), 1.0) for a in action]
             pairs.append((rollout.observation[t, lane], action, len(episodes)))
         t = ended[0]
-        episodes.append(
-            (rollout.variation[t, lane], rollout.episode_return[t, lane], rollout.success[t, lane])
-        )
+        episodes.append((rollout.variation[t, lane], rollout.episode_return[t, lane], rollout.success[t, lane]))
     assert 3 < len(episodes) < 9  # some lanes did not finish
     found = from_rollout(jax.tree.map(jnp.asarray, rollout), spec, source=3)
     observation, action, episode = zip(*pairs, strict=True)
@@ -213,17 +211,19 @@ def test_saved_and_loaded(tmp_path, spec):
     assert load(path, spec).num_pairs == 0
 
 
-def test_a_failed_save_leaves_the_old_file(tmp_path, demonstrations, monkeypatch):
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, demonstrations, monkeypatch):
     path = tmp_path / "demonstrations.npz"
     save(demonstrations, path)
 
-    def interrupted(file, **arrays):
+    def disk_full(file, **arrays):
         file.write(b"half a f")
-        raise KeyboardInterrupt
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez_compressed", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        save(demonstrations._replace(episode_return=np.zeros(5, np.float32)), path)
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez_compressed", disk_full)
+        with pytest.raises(UserError, match="cannot be written"):
+            save(demonstrations._replace(episode_return=np.zeros(5, np.float32)), path)
+    assert [file.name for file in tmp_path.iterdir()] == ["demonstrations.npz"]
     assert_same(load(path, CONTINUOUS), demonstrations)
 
 

@@ -32,7 +32,8 @@ def start():
     variations = jnp.array([[VARIATIONS[0]] * 2, VARIATIONS])
     rng = np.random.default_rng(0)
     demonstrations = DemonstrationBatch(
-        jnp.asarray(rng.normal(size=(MEMBERS, PAIRS, 2)), jnp.float32), jnp.asarray(rng.integers(0, 2, (MEMBERS, PAIRS)))
+        jnp.asarray(rng.normal(size=(MEMBERS, PAIRS, 2)), jnp.float32),
+        jnp.asarray(rng.integers(0, 2, (MEMBERS, PAIRS))),
     )
 
     def member(key, variations):
@@ -139,7 +140,9 @@ def test_members_have_keys_of_their_own(start):
 def test_without_demonstrations(start, strategy):
     """Traced only: what goes in comes out, and the records have their axes."""
     carry, _ = start
-    plain_ppo = make_ppo(ActorCritic(ENVIRONMENT.spec.action, hidden=(8,)), ENVIRONMENT.spec, PPOConfig(minibatch_size=40))
+    plain_ppo = make_ppo(
+        ActorCritic(ENVIRONMENT.spec.action, hidden=(8,)), ENVIRONMENT.spec, PPOConfig(minibatch_size=40)
+    )
     after, record = jax.eval_shape(make_train(ENVIRONMENT, plain_ppo, STEPS, 3, strategy), carry, None, jnp.int32(1))
     assert jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), (after,)) == jax.tree.map(
         lambda x: (x.shape, x.dtype, getattr(x, "weak_type", False)), (carry,)

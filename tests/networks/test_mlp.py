@@ -37,7 +37,7 @@ def test_any_leading_axes(action, axes):
 @pytest.mark.parametrize(
     ("action", "shared", "expected"),
     [
-        # A trunk of 5 → 8 → 7: 5·8 + 8 + 8·7 + 7 = 111. A value head: 7 + 1. Logits: 7·4 + 4. Means and stds: 7·3 + 3 + 3.
+        # A trunk of 5 → 8 → 7: 5·8 + 8 + 8·7 + 7 = 111. A value: 7 + 1. Logits: 7·4 + 4. Means and stds: 7·3 + 3 + 3.
         (DISCRETE, True, 111 + 8 + 32),
         (DISCRETE, False, 2 * 111 + 8 + 32),
         (CONTINUOUS, True, 111 + 8 + 27),
