@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 
 from gsljax.errors import UserError
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every save
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports every save, and prints what it also raises
 
 
 def save(path: Path, tree: Any, record: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ Formulas: `gsljax.losses.ppo`, `gsljax.losses.returns`; the common settings of t
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -29,9 +30,14 @@ from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Rollout, Scalar
 
 
 class PPOHyperparameters(NamedTuple):
-    """The traced hyperparameters: members of one population may differ in them without recompiling."""
+    """The traced hyperparameters: members of one population may differ in them without recompiling.
+
+    They are the fields of `PPOConfig` and `ImitationConfig`, and `anneal_updates`: the number of updates over which the
+    learning rate falls linearly to 0 (infinity keeps it constant).
+    """
 
     learning_rate: Scalar
+    anneal_updates: Scalar
     discount: Scalar
     gae_lambda: Scalar
     clip: Scalar
@@ -82,8 +88,11 @@ class PPOConfig:
 
 def hyperparameters(config: PPOConfig, imitation: ImitationConfig | None = None) -> PPOHyperparameters:
     """The traced part of a configuration, as strongly typed float32 scalars."""
-    values = {name: getattr(config, name) for name in PPOHyperparameters._fields if name != "imitation_weight"}
-    values["imitation_weight"] = imitation.effective_weight if imitation else 0.0
+    apart = {
+        "imitation_weight": imitation.effective_weight if imitation else 0.0,
+        "anneal_updates": math.inf,
+    }
+    values = {name: getattr(config, name) for name in PPOHyperparameters._fields if name not in apart} | apart
     return PPOHyperparameters(**{name: jnp.asarray(value, jnp.float32) for name, value in values.items()})
 
 
@@ -211,9 +220,11 @@ def make_ppo(
                 metrics |= extra_metrics
             metrics["gradient_norm"] = optax.tree.norm(gradient)
             direction, optimizer_state = optimizer.update(gradient, optimizer_state)
-            params = jax.tree.map(lambda p, d: p - state.hyperparameters.learning_rate * d, params, direction)
+            params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
             return (params, optimizer_state), metrics
 
+        traced = state.hyperparameters
+        learning_rate = traced.learning_rate * jnp.maximum(0.0, 1 - state.num_updates / traced.anneal_updates)
         key, shuffle_key = jax.random.split(state.key)
         rows = _shuffled_minibatches(shuffle_key, samples.valid.shape[0], num_minibatches)
         (params, optimizer_state), metrics = jax.lax.scan(
@@ -223,6 +234,7 @@ def make_ppo(
         if imitation is not None:  # these are zero on the minibatches that the term skips
             shown = rows.shape[0] / -(-rows.shape[0] // imitation.interval)
             metrics = {name: x * shown if name.startswith("demonstration") else x for name, x in metrics.items()}
+        metrics["learning_rate"] = learning_rate
         metrics["advantage_max"] = advantage_max
         metrics["explained_variance"] = explained_variance(samples.old_value, samples.target, samples.valid)
         return state._replace(

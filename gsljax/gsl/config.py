@@ -60,6 +60,8 @@ class TrainingConfig:
 
     lanes: int = 40
     """Parallel environments of each member."""
+    anneal: bool = False
+    """Whether the learning rate falls linearly to 0 over the stage's samples."""
     ppo: PPOConfig = dataclasses.field(default_factory=PPOConfig)
     """The algorithm's settings."""
 
@@ -259,7 +261,7 @@ def from_json(cls: type[AnyConfig], values: Any) -> AnyConfig:
         if dataclasses.is_dataclass(hints[name]):
             value = from_json(typing.cast(type, hints[name]), value)
         elif not _is_of_type(value, hints[name]):
-            allowed = getattr(hints[name], "__name__", hints[name])
+            allowed = hints[name].__name__ if isinstance(hints[name], type) else hints[name]
             raise UserError(f"The field {name!r} of a {cls.__name__} is {value!r}, but must be of type {allowed}.")
         arguments[name] = tuple(value) if isinstance(value, list) else value
     return cls(**arguments)

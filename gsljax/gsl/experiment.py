@@ -23,7 +23,7 @@ DESCRIPTIONS = {
 }
 ADOPTABLE = ("generalist", "evaluation", "fine_tuning", "specialists", "demonstrations")
 """The stages before phase II, which runs that differ only in phase II have in common."""
-Purpose = Literal["initialisation", "updates", "rollouts", "generalist rollouts"]
+Purpose = Literal["members", "rollouts", "generalist rollouts"]
 _KEY_OF_STAGE = {name: number for number, name in enumerate(DESCRIPTIONS)}
 _KEY_OF_PURPOSE = {name: number for number, name in enumerate(get_args(Purpose))}
 

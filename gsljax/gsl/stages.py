@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gsljax.algorithms import ImitationConfig, PPOConfig
-from gsljax.algorithms.ppo import hyperparameters
+from gsljax.algorithms import ImitationConfig
 from gsljax.errors import UserError
 from gsljax.evaluation import evaluate
 from gsljax.gsl import demonstrations as demonstration_sets
-from gsljax.gsl.config import TrainingConfig
+from gsljax.gsl.config import TrainingConfig, most_valid_steps
 from gsljax.gsl.demonstrations import GENERALIST, Demonstrations
 from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
 from gsljax.gsl.plateau import PlateauCriterion
@@ -21,11 +20,6 @@ from gsljax.population import over_members
 from gsljax.rollout import collect
 from gsljax.train_state import TrainState, clone, take
 from gsljax.types import Rollout
-
-
-def initial_member(experiment: Experiment, stage: str, ppo: PPOConfig) -> TrainState:
-    """A freshly initialised member."""
-    return experiment.algorithm(ppo).init(experiment.key(stage, "initialisation"))
 
 
 def train_baseline(experiment: Experiment) -> TrainState:
@@ -43,11 +37,30 @@ def train_generalist(experiment: Experiment) -> TrainState:
 def _train_generalist(
     experiment: Experiment, name: str, training: TrainingConfig, budget: int, criterion: PlateauCriterion | None
 ) -> TrainState:
-    members = clone(initial_member(experiment, name, training.ppo), 1)
-    algorithm = experiment.algorithm(training.ppo)
-    variations = experiment.all_variations[None]
-    stage = TrainingStage(name, algorithm, members, variations, training.lanes, budget, criterion=criterion)
-    return take(train_population(experiment, stage).state, 0)
+    stage = _training_stage(experiment, name, training, experiment.all_variations[None], budget)
+    return take(train_population(experiment, stage._replace(criterion=criterion)).state, 0)
+
+
+def _training_stage(
+    experiment: Experiment,
+    name: str,
+    training: TrainingConfig,
+    variations: np.ndarray,
+    budget: int,
+    params: Any = None,
+    imitation: ImitationConfig | None = None,
+) -> TrainingStage:
+    """A stage whose members start with `params` `[P, ...]` (None: initialised), with a fresh optimiser and own keys."""
+    config, algorithm = experiment.config, experiment.algorithm(training.ppo, imitation)
+    count = len(variations)
+    members = jax.vmap(algorithm.init)(jax.random.split(experiment.key(name, "members"), count))
+    if params is not None:
+        members = members._replace(params=params)
+    if training.anneal:
+        epoch = count * training.lanes * most_valid_steps(config.rollout_steps, experiment.environment.spec.horizon)
+        updates = jnp.full(count, budget // epoch, jnp.float32)
+        members = members._replace(hyperparameters=members.hyperparameters._replace(anneal_updates=updates))
+    return TrainingStage(name, algorithm, members, variations.astype(np.int32), training.lanes, budget)
 
 
 def evaluate_generalist(experiment: Experiment, generalist: TrainState) -> np.ndarray:
@@ -89,13 +102,9 @@ def fine_tune(experiment: Experiment, generalist: TrainState, low: np.ndarray) -
     config = experiment.config
     if config.fine_tuning_share == 0:
         return generalist
-    name, ppo = "fine_tuning", config.specialist.ppo
-    fresh = initial_member(experiment, name, ppo)
-    members = start_members(clone(generalist, 1), ppo, experiment.key(name, "updates"), fresh)
     budget = int(config.fine_tuning_share * config.total_samples)
-    stage = TrainingStage(
-        name, experiment.algorithm(ppo), members, low[None].astype(np.int32), config.specialist.lanes, budget
-    )
+    params = clone(generalist.params, 1)
+    stage = _training_stage(experiment, "fine_tuning", config.specialist, low[None], budget, params)
     return take(train_population(experiment, stage).state, 0)
 
 
@@ -105,19 +114,9 @@ def train_specialists(experiment: Experiment, origin: TrainState, subsets: np.nd
     With the method `gsl-scratch` they are initialised afresh instead.
     """
     config = experiment.config
-    name, ppo = "specialists", config.specialist.ppo
-    count = len(subsets)
-    fresh = initial_member(experiment, name, ppo)
-    if config.method == "gsl-scratch":
-        keys = jax.random.split(experiment.key(name, "initialisation"), count)
-        population = jax.vmap(experiment.algorithm(ppo).init)(keys)
-    else:
-        population = clone(origin, count)
-    members = start_members(population, ppo, experiment.key(name, "updates"), fresh)
     budget = int(config.specialist_share * config.total_samples)
-    stage = TrainingStage(
-        name, experiment.algorithm(ppo), members, subsets.astype(np.int32), config.specialist.lanes, budget
-    )
+    params = None if config.method == "gsl-scratch" else clone(origin.params, len(subsets))
+    stage = _training_stage(experiment, "specialists", config.specialist, subsets, budget, params)
     carry = train_population(experiment, stage)
     return carry.state._replace(params=carry.best_params)
 
@@ -196,20 +195,14 @@ def train_with_demonstrations(
 ) -> TrainState:
     """Line 8 of Algorithm 1: the generalist on all of E again, with the auxiliary signal, until the total is spent."""
     config = experiment.config
-    name, ppo, imitation = "imitation", config.phase_two.ppo, config.imitation
-    fresh = initial_member(experiment, name, ppo)
-    members = start_members(clone(generalist, 1), ppo, experiment.key(name, "updates"), fresh, imitation)
-    stage = TrainingStage(
-        name=name,
-        algorithm=experiment.algorithm(ppo, imitation),
-        members=members,
-        variations=experiment.all_variations[None],
-        lanes=config.phase_two.lanes,
-        budget=experiment.samples_left,
-        demonstrations=demonstrations if imitation.method != "none" else None,
+    name, params = "imitation", clone(generalist.params, 1)
+    is_complete = experiment.directory.stage(name) is not None  # then its own samples are already in the total
+    budget = 0 if is_complete else experiment.samples_left
+    stage = _training_stage(
+        experiment, name, config.phase_two, experiment.all_variations[None], budget, params, config.imitation
     )
-    if experiment.directory.stage(name) is not None:  # its own samples are already in the total
-        stage = stage._replace(budget=0)
+    if config.imitation.method != "none":
+        stage = stage._replace(demonstrations=demonstrations)
     return take(train_population(experiment, stage).state, 0)
 
 
@@ -241,21 +234,3 @@ def evaluate_variations(
         int(found.samples),
         found.rollout,
     )
-
-
-def start_members(
-    members: TrainState, ppo: PPOConfig, key: jax.Array, fresh: TrainState, imitation: ImitationConfig | None = None
-) -> TrainState:
-    """A population that begins a stage: its own parameters, the stage's hyperparameters, a fresh optimiser and keys.
-
-    Args:
-      members: leaves `[P, ...]`; only the parameters are used.
-      ppo: settings of the stage.
-      key: of the stage; every member gets its own.
-      fresh: any freshly initialised member, for its optimiser state.
-      imitation: the demonstration term, for its weight.
-    """
-    count = members.num_updates.shape[0]
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
-    traced = clone(hyperparameters(ppo, imitation), count)
-    return TrainState(members.params, clone(fresh.optimizer_state, count), traced, keys, jnp.zeros(count, jnp.int32))

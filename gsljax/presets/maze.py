@@ -50,7 +50,9 @@ CONFIG = MazeConfig(
     specialist_share=0.178,
     demonstrations=DemonstrationConfig(specialist_episodes=200),
     phase_two=TrainingConfig(
-        lanes=40, ppo=_ppo(learning_rate=3e-3, num_epochs=20, minibatch_size=250, entropy_coefficient=0.001)
+        lanes=40,
+        anneal=True,
+        ppo=_ppo(learning_rate=3e-3, num_epochs=20, minibatch_size=250, entropy_coefficient=0.001),
     ),
     imitation=ImitationConfig(method="dapg", weight=2.0, interval=1),
 )

@@ -34,7 +34,8 @@ VARIATIONS = 5
 
 
 def _training(lanes: int, minibatch_size: int) -> TrainingConfig:
-    return TrainingConfig(lanes, PPOConfig(learning_rate=3e-3, num_epochs=2, minibatch_size=minibatch_size))
+    ppo = PPOConfig(learning_rate=3e-3, num_epochs=2, minibatch_size=minibatch_size)
+    return TrainingConfig(lanes=lanes, ppo=ppo)
 
 
 CONFIG = MazeConfig(
