@@ -26,7 +26,7 @@ FROM_GSL = ("gsl-no-demonstrations", "gsl-bc", "gsl-classic")
 METHODS = ("gsl", "ppo", *FROM_GSL, "gsl-scratch")
 SETTINGS = {
     "maze": [],  # the preset
-    "maze-one-interval": ["--env.intervals-per-goal", "1"],
+    "maze-one-interval": ["--env.intervals-per-goal", "1", "--env.context-scale", "1"],
 }
 EXTRA = {
     "gsl-classic": ["--imitation.weight", "0.1", "--imitation.decay", "1.0"],

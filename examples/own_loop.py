@@ -16,12 +16,13 @@ from gsljax.networks import ActorCritic
 from gsljax.rollout import collect
 
 LEARNING_RATES = (1e-4, 1e-3, 3e-3, 1e-2)
-LANES, STEPS = 16, 128
+HORIZON, LANES = 200, 8
 
 cart_pole = CartPole()
-environment = GymnaxLanes(cart_pole, cart_pole.default_params, num_variations=1, set_variation=lambda params, _: params)
+params = cart_pole.default_params.replace(max_steps_in_episode=HORIZON)
+environment = GymnaxLanes(cart_pole, params, num_variations=1, set_variation=lambda params, _: params)
 network = ActorCritic(environment.spec.action, hidden=(64, 64), activation="tanh")
-algorithm = make_ppo(network, environment.spec, PPOConfig(num_epochs=4, minibatch_size=256))
+algorithm = make_ppo(network, environment.spec, PPOConfig(num_epochs=4, minibatch_size=200))
 
 
 def train_member(key: jax.Array, learning_rate: jax.Array, num_epochs: int) -> EpisodeStatistics:
@@ -33,7 +34,7 @@ def train_member(key: jax.Array, learning_rate: jax.Array, num_epochs: int) -> E
 
     def epoch(carry, key):
         state, lanes = carry
-        lanes, rollout = collect(environment, algorithm.act, state, lanes, key, STEPS)
+        lanes, rollout = collect(environment, algorithm.act, state, lanes, key, num_steps=HORIZON + 1)
         state, _metrics = algorithm.update(state, rollout)
         return (state, lanes), episode_statistics(rollout, num_variations=1)
 

@@ -7,6 +7,7 @@ as their data. Beside the arrays it holds a small JSON record.
 
 import logging
 import shutil
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,16 @@ import orbax.checkpoint as ocp
 from gsljax.errors import UserError
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports every save, and prints what it also raises
+_report_unraisable = sys.unraisablehook
+
+
+def _report_all_but_abandoned_reads(unraisable: Any) -> None:
+    """When one of orbax's reads fails, it closes the loop that the others report to, and each complains on stderr."""
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        _report_unraisable(unraisable)
+
+
+sys.unraisablehook = _report_all_but_abandoned_reads
 
 
 def save(path: Path, tree: Any, record: dict[str, Any]) -> None:
@@ -45,13 +56,16 @@ def restore(path: Path, template: Any) -> tuple[Any, dict[str, Any]]:
     Raises:
       UserError: if it cannot be read or does not fit the template.
     """
-    shapes = {
-        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]))
-        for name, leaf in _paths_and_leaves(jax.eval_shape(partial(jax.tree.map, _key_data), template))
-    }
-    restored = _restore(path, arrays=ocp.args.StandardRestore(shapes), record=ocp.args.JsonRestore())
+    restored = _restore(path, arrays=ocp.args.StandardRestore(), record=ocp.args.JsonRestore())
+    expected = _paths_and_leaves(jax.eval_shape(partial(jax.tree.map, _key_data), template))
+    found = {name: (array.dtype, array.shape) for name, array in restored.arrays.items()}
+    for name, leaf in expected:
+        if found.pop(name, None) != (leaf.dtype, leaf.shape):
+            raise UserError(f"The checkpoint {path} cannot be used (it holds no {name} of {leaf.dtype}{leaf.shape}).")
+    if found:
+        raise UserError(f"The checkpoint {path} cannot be used (it holds {min(found)}, for which there is no place).")
     leaves = [
-        jax.random.wrap_key_data(restored.arrays[name]) if _is_key(leaf) else restored.arrays[name]
+        jax.random.wrap_key_data(restored.arrays[name]) if _is_key(leaf) else jnp.array(restored.arrays[name])
         for name, leaf in _paths_and_leaves(template)
     ]
     return jax.tree.unflatten(jax.tree.structure(template), leaves), restored.record

@@ -177,13 +177,14 @@ def _deferred(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _first_paragraph(box: str) -> str:
-    """The text of the first part of a box that tyro drew, on one line."""
-    lines = []
+    """The text of the first part of a box that tyro drew, in whatever characters, on one line."""
+    lines: list[str] = []
     for line in box.splitlines()[1:]:
         text = line.strip("│╭╮╰╯ ")
-        if not text or set(text) == {"─"}:
+        is_rule = set(text) <= {"─", "-"}
+        if is_rule and lines:
             break
-        lines.append(text)
+        lines += [] if is_rule else [text]
     return re.sub(r"^Error parsing config[\w.]*: ", "", " ".join(lines))
 
 

@@ -123,7 +123,7 @@ def assert_refused(message: str, function, *arguments):
 )
 def test_a_template_that_does_not_fit_is_refused(saved, changed):
     template = shapes_of(changed(state()))
-    assert_refused(r"^The checkpoint .*/stage/4 cannot be read \(", checkpoint.restore, saved, template)
+    assert_refused(r"^The checkpoint .*/stage/4 cannot be used \(it holds ", checkpoint.restore, saved, template)
 
 
 def test_nothing_or_something_else_is_refused(tmp_path):
@@ -164,7 +164,7 @@ def test_a_full_disk_leaves_no_half_checkpoint(saved):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        tree = {"large": np.random.default_rng(0).normal(size=100_000)}
+        tree = {"large": np.random.default_rng(0).normal(size=100_000).astype(np.float32)}
         assert_refused(r"^The checkpoint .*/6 cannot be written \(", checkpoint.save, saved.parent / "6", tree, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -176,7 +176,8 @@ def test_a_full_disk_leaves_no_half_checkpoint(saved):
 
 def test_a_target_that_cannot_be_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    assert_refused(r"^The checkpoint .*/file/4 cannot be written \(", checkpoint.save, tmp_path / "file" / "4", state(), {})
+    path = tmp_path / "file" / "4"
+    assert_refused(r"^The checkpoint .*/file/4 cannot be written \(", checkpoint.save, path, state(), {})
 
 
 def test_only_whole_checkpoints_are_listed_and_the_rest_is_pruned(tmp_path):

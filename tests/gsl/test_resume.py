@@ -78,9 +78,8 @@ def test_kill_9_in_every_stage(uninterrupted, compilation_cache, tmp_path):
     """One run, killed in each of its stages and once after the last, always by SIGKILL at a random moment."""
     path, random = tmp_path / "run", np.random.default_rng(0)
     under_way = []
-    for moment in [f"{'begin' if stage in ('evaluation', 'demonstrations') else 'epoch'} {stage}" for stage in STAGES] + [
-        "finish imitation"
-    ]:
+    moments = ["epoch generalist", "begin evaluation", "epoch fine_tuning", "epoch specialists", "begin demonstrations"]
+    for moment in (*moments, "epoch imitation", "finish imitation"):
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.gsl.tiny", str(path)],
             cwd=Path(__file__).parents[2], env=compilation_cache, stdout=subprocess.PIPE, text=True,

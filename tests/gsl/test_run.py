@@ -81,7 +81,8 @@ def assert_same(tree, other):
 
 
 def differ(tree, other):
-    return any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(*map(jax.tree.leaves, (tree, other)), strict=True))
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=True)
+    return any((np.asarray(one) != np.asarray(two)).any() for one, two in pairs)
 
 
 @pytest.mark.slow
@@ -208,9 +209,7 @@ def test_demonstrations_are_the_best_specialists_own(runs):
 @pytest.mark.slow
 def test_with_fewer_specialists_the_generalist_demonstrates_the_rest(runs):
     run = runs("gsl, two specialists")
-    scores = {
-        int(variation): row["return"] for variation, row in _record(run, "evaluation")["per_variation"].items()
-    }
+    scores = {int(variation): row["return"] for variation, row in _record(run, "evaluation")["per_variation"].items()}
     worst = sorted(sorted(scores, key=lambda variation: scores[variation])[:2])
     assert run.outcome.subsets is not None
     np.testing.assert_array_equal(run.outcome.subsets, np.array(worst)[:, None])
@@ -276,11 +275,10 @@ def test_methods_of_phase_two_share_everything_before_it(runs, method):
 @pytest.mark.slow
 def test_a_filter_that_nothing_passes_can_be_loosened(runs, tmp_path):
     config = changed(demonstrations__min_return=1000.0)
+    message = r"^None of the 20 demonstrated episodes passed .*min_return = 1000\.0 and require_success = False .*\.$"
     for _ in range(2):  # to resume does not help
-        with pytest.raises(UserError, match=r"^None of the 20 demonstrated episodes passed .*min_return.* 1000\.0.*\.$"):
+        with pytest.raises(UserError, match=message):
             watch(tmp_path / "run", config)
-    with pytest.raises(UserError, match="passed"):
-        watch(tmp_path / "run", config)
     directory = RunDirectory.reopen(tmp_path / "run")
     assert [stage["name"] for stage in directory.stages] == ["generalist", "evaluation", "specialists"]
     directory.close()
