@@ -1,11 +1,14 @@
 """Training throughput on the maze: populations beside the same members run one after another.
 
-    python benchmarks/maze.py --json benchmarks/results/maze-<hardware>.json
+    python -m benchmarks.maze --json benchmarks/results/maze-<hardware>.json
 
 A row is one training epoch (a rollout of one episode per lane and PPO's update) of P members with N lanes each, in
 environment steps per second over all members, compile time apart. `population` is one batched program, `one by one`
 runs the compiled program of a single member P times. `of one member` compares with one member that has all P · N lanes,
-at equal total batch and gradient steps; below 1 the population costs more per sample.
+at equal total batch and gradient steps; below 1 the population costs more per sample. `of matmul rate` compares the
+dense layers' arithmetic (6 operations per weight and sample of an update, 2 per step of a rollout) with what plain
+matrix products of the same shape reach in the same run: near 1 the arithmetic is the limit, far below it everything
+else.
 """
 
 import time
@@ -48,6 +51,24 @@ def population(environment: GymnaxLanes, algorithm: Algorithm, members: int, lan
     return jax.vmap(member)(jax.random.split(jax.random.key(0), members))
 
 
+def matmul_rate(hidden: int, members: int, batch: int, repeats: int) -> float:
+    """Floating-point operations per second of batched products of a hidden layer's shape, the limit for the update."""
+    left, right = jnp.ones((members, batch, hidden)), jnp.ones((members, hidden, hidden))
+    count = max(1, 2**31 // (2 * members * batch * hidden**2))
+
+    def products():
+        return jax.lax.fori_loop(0, count, lambda _, x: jnp.matmul(x, right) / hidden, left)
+
+    seconds = interleaved_medians({"products": jax.jit(products)}, repeats)["products"]
+    return 2 * count * members * batch * hidden**2 / seconds
+
+
+def weights(carry: Carry) -> int:
+    """Number of weights in one member's dense layers."""
+    kernels = [x for x in jax.tree.leaves(carry.state.params) if x.ndim == 3]
+    return sum(kernel[0].size for kernel in kernels)
+
+
 def rows_of(environment: GymnaxLanes, hidden: tuple[int, ...], members: int, lanes: int, repeats: int) -> list[Row]:
     """The population, its members one by one, one big member, and a rollout alone, timed in turns."""
     batched, carry, batched_compile, algorithm = program(environment, hidden, members, lanes)
@@ -70,6 +91,9 @@ def rows_of(environment: GymnaxLanes, hidden: tuple[int, ...], members: int, lan
         repeats,
     )
     samples = members * lanes * environment.spec.horizon
+    peak = matmul_rate(hidden[0], members, steps * lanes // MINIBATCHES, repeats)
+    rollout_operations = 2 * weights(carry) * samples
+    update_operations = 6 * weights(carry) * samples * EPOCHS
     compiles = {"population": batched_compile, "one by one": single_compile, "one member, all lanes": big_compile}
     name = f"{'x'.join(map(str, hidden))}, {members} members x {lanes} lanes"
     return [
@@ -79,6 +103,7 @@ def rows_of(environment: GymnaxLanes, hidden: tuple[int, ...], members: int, lan
             "unit": "steps/s",
             "of one by one": seconds["one by one"] / elapsed,
             "of one member": seconds["one member, all lanes"] / elapsed,
+            "of matmul rate": (rollout_operations + update_operations * (kind in compiles)) / elapsed / peak,
             "compile seconds": compiles.get(kind, ""),
         }
         for kind, elapsed in seconds.items()

@@ -35,19 +35,19 @@ class MazeConfig(GSLConfig):
 
 
 CONFIG = MazeConfig(
-    total_samples=372_000,
+    total_samples=390_000,
     rollout_steps=151,  # one episode of 150 steps [T] and its reset: 40 lanes are 6,000 samples an epoch
     network=NetworkConfig(  # 2 × 256 ReLU [T]
         hidden=(256, 256), activation="relu", initial_std=0.6, min_std=0.1, max_std=1.0, squash_mean=True
     ),
     baseline=TrainingConfig(lanes=40, ppo=_ppo(learning_rate=2e-3, num_epochs=20, minibatch_size=250)),
     generalist=TrainingConfig(lanes=40, ppo=_ppo(learning_rate=1e-3, num_epochs=10, minibatch_size=500)),
-    generalist_share=0.323,
+    generalist_share=0.216,  # 14 epochs
     plateau=PlateauCriterion(metric="success", kernel_sigma=2.0, window=5, epsilon=0.01),  # epsilon [T]
     num_low_performing=5,  # [T]
     num_specialists=5,  # one goal each [T]
-    specialist=TrainingConfig(lanes=8, ppo=_ppo(learning_rate=1e-3, num_epochs=10, minibatch_size=250)),
-    specialist_share=0.242,
+    specialist=TrainingConfig(lanes=8, ppo=_ppo(learning_rate=2e-3, num_epochs=20, minibatch_size=250)),
+    specialist_share=0.154,  # 10 epochs
     demonstrations=DemonstrationConfig(specialist_episodes=200),
     phase_two=TrainingConfig(
         lanes=40,
