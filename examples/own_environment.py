@@ -20,12 +20,11 @@ POLE_LENGTHS = (0.1, 0.5, 2.0, 6.0)  # of half the pole, in metres
 PPO = PPOConfig(learning_rate=1e-3, num_epochs=8, minibatch_size=256)
 
 CONFIG = GSLConfig(
-    total_samples=200_000,
+    total_samples=120_000,
     rollout_steps=64,
     network=NetworkConfig(hidden=(64, 64)),
     generalist=TrainingConfig(lanes=32, ppo=PPO),
     plateau=PlateauCriterion(metric="return", kernel_sigma=1.0, window=4, epsilon=2.0),
-    good_enough=99.0,  # of the metric, above which no specialists are needed
     low_episodes=4,
     num_low_performing=2,
     num_specialists=2,

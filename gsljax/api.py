@@ -12,14 +12,14 @@ import jax
 from gsljax import checkpoint, presets, provenance
 from gsljax.errors import UserError
 from gsljax.gsl.config import GSLConfig, check_against, from_json, resolve
-from gsljax.gsl.experiment import ADOPTABLE, Experiment
+from gsljax.gsl.experiment import ADOPTABLE, Experiment, Reporter
 from gsljax.gsl.run import Outcome, run
 from gsljax.gsl.stages import evaluate_variations
 from gsljax.networks import ActorCritic
 from gsljax.presets import Preset
 from gsljax.report.canvas import save as save_figure
 from gsljax.report.curves import learning_curve_figure
-from gsljax.report.progress import Progress
+from gsljax.report.progress import Progress, Silent
 from gsljax.report.runs import load_run
 from gsljax.report.tensorboard import TensorBoardLog
 from gsljax.report.variations import per_variation_figure
@@ -28,9 +28,12 @@ from gsljax.types import EnvSpec
 
 
 def train(
-    preset: str | Preset, config: GSLConfig | None = None, run_dir: Path | str | None = None,
+    preset: str | Preset,
+    config: GSLConfig | None = None,
+    run_dir: Path | str | None = None,
     start_from: Path | str | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    quiet: bool = False,
+) -> dict[str, Any]:
     """Run a preset from the start.
 
     Args:
@@ -39,6 +42,7 @@ def train(
       run_dir: a directory that does not exist or is empty; by default a new one under `runs/`.
       start_from: another run of the same preset, seed and settings, whose stages up to the demonstrations are taken
         over instead of being run: for comparing methods of phase II from the very same demonstrations.
+      quiet: show no progress.
 
     Returns:
       The content of `summary.json`.
@@ -60,18 +64,22 @@ def train(
         "versions": provenance.versions(),
         "hardware": provenance.hardware(),
         "commit": provenance.commit(),
+        "start_from": None
+        if start_from is None
+        else {"run": str(start_from), "commit": read_header(Path(start_from))["commit"]},
     }
     source = None if start_from is None else Path(start_from)
     with contextlib.closing(RunDirectory.create(path, header, source, ADOPTABLE)) as directory:
-        return _execute(preset, config, directory, resumed=False)
+        return _execute(preset, config, directory, resumed=False, quiet=quiet)
 
 
-def resume(run_dir: Path | str, preset: Preset | None = None) -> dict[str, Any]:
+def resume(run_dir: Path | str, preset: Preset | None = None, quiet: bool = False) -> dict[str, Any]:
     """Continue a run that was interrupted, from its newest checkpoint; a finished one only gets its figures again.
 
     Args:
       run_dir: the run directory.
       preset: needed if the run's preset is not one of gsljax's own.
+      quiet: show no progress.
 
     Returns:
       The content of `summary.json`.
@@ -81,7 +89,7 @@ def resume(run_dir: Path | str, preset: Preset | None = None) -> dict[str, Any]:
     """
     with contextlib.closing(RunDirectory.reopen(Path(run_dir))) as directory:
         preset, config = _preset_and_config(directory.path, directory.header, preset)
-        return _execute(preset, config, directory, resumed=True)
+        return _execute(preset, config, directory, resumed=True, quiet=quiet)
 
 
 def evaluate(
@@ -91,7 +99,7 @@ def evaluate(
 
     Args:
       run_dir: the run directory.
-      split: which set of variations; see `Preset.splits`.
+      split: `train` or `test`, the preset's training or held-out variations.
       episodes: per variation.
       seed: of the evaluation; another one plays other episodes.
       preset: needed if the run's preset is not one of gsljax's own.
@@ -110,52 +118,48 @@ def evaluate(
         if not directory.is_finished:
             raise UserError(f"The run {run_dir} is not finished; continue it with `gsljax resume {run_dir}`.")
         preset, config = _preset_and_config(directory.path, directory.header, preset)
-        if split not in preset.splits:
-            raise UserError(f"The split is {split!r}, but {preset.name} has only: {', '.join(preset.splits)}.")
-        experiment = _experiment(preset, config, directory, _Listeners())
+        makers = {"train": preset.make_environment, "test": preset.make_test_environment}
+        allowed = [name for name, maker in makers.items() if maker is not None]
+        if split not in allowed:
+            raise UserError(f"The split is {split!r}, but {preset.name} has only: {', '.join(allowed)}.")
+        experiment = _experiment(preset, config, directory, Silent())
         outcome, _ = run(experiment, preset.name)
+        make_environment = makers[split]
+        assert make_environment is not None
+        experiment = experiment._replace(environment=make_environment(config))
     key = jax.random.key(seed)
     sampled, _, _ = evaluate_variations(experiment, outcome.policy, episodes, key)
     modal, _, _ = evaluate_variations(experiment, outcome.policy, episodes, key, deterministic=True)
     return {"split": split, "episodes": episodes} | sampled | {"deterministic": modal}
 
 
-class _Listeners:
-    """Passes what happens on to the progress display and to TensorBoard."""
+class _AlsoTensorBoard:
+    """The progress display, with every epoch written to TensorBoard too."""
 
-    def __init__(self, progress: Progress | None = None, tensorboard: TensorBoardLog | None = None):
+    def __init__(self, progress: Progress | Silent, tensorboard: TensorBoardLog):
         self._progress, self._tensorboard = progress, tensorboard
-
-    def begin_stage(self, name: str, description: str, budget: int, done: int) -> None:
-        if self._progress:
-            self._progress.begin_stage(name, description, budget, done)
+        self.begin_stage, self.message, self.finish_stage = (
+            progress.begin_stage,
+            progress.message,
+            progress.finish_stage,
+        )
 
     def advance(self, stage: str, record: dict[str, Any]) -> None:
-        if self._progress:
-            self._progress.advance(stage, record)
-        if self._tensorboard:
-            self._tensorboard.write(record)
-
-    def message(self, text: str) -> None:
-        if self._progress:
-            self._progress.message(text)
-
-    def finish_stage(self, name: str, record: dict[str, Any]) -> None:
-        if self._progress:
-            self._progress.finish_stage(name, record)
+        self._progress.advance(stage, record)
+        self._tensorboard.write(record)
 
 
-def _execute(preset: Preset, config: GSLConfig, directory: RunDirectory, resumed: bool) -> dict[str, Any]:
+def _execute(preset: Preset, config: GSLConfig, directory: RunDirectory, resumed: bool, quiet: bool) -> dict[str, Any]:
     spent = directory.samples + _samples_under_way(config, directory)
     tensorboard = TensorBoardLog(directory.path, resumed_at=spent if resumed else None)
-    with (
-        contextlib.closing(tensorboard),
-        Progress(total_samples=config.total_samples, stages=_stage_names(config), spent=spent) as progress,
-    ):
-        experiment = _experiment(preset, config, directory, _Listeners(progress, tensorboard))
+    shown = Progress(total_samples=config.total_samples, stages=_stage_names(config), spent=spent)
+    with contextlib.closing(tensorboard), contextlib.nullcontext(Silent()) if quiet else shown as progress:
+        progress.message(f"run directory: {directory.path}")
+        experiment = _experiment(preset, config, directory, _AlsoTensorBoard(progress, tensorboard))
         outcome, summary = run(experiment, preset.name)
+        figures = _draw(preset, experiment, outcome)
         progress.summary(summary)
-        for path in _draw(preset, experiment, outcome):
+        for path in figures:
             progress.message(f"figure: {path}")
     return summary
 
@@ -174,7 +178,7 @@ def _draw(preset: Preset, experiment: Experiment, outcome: Outcome) -> list[Path
     return [folder / name for name in figures]
 
 
-def _experiment(preset: Preset, config: GSLConfig, directory: RunDirectory, reporter: _Listeners) -> Experiment:
+def _experiment(preset: Preset, config: GSLConfig, directory: RunDirectory, reporter: Reporter) -> Experiment:
     environment = preset.make_environment(config)
     return Experiment(config, environment, _network(config, environment.spec), directory, reporter)
 

@@ -54,13 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"gsljax: {error.filename or 'A file'} cannot be used ({error.strerror}).", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\ngsljax: interrupted; `gsljax resume RUN_DIR` continues from the newest checkpoint.", file=sys.stderr)
+        hint = "; `gsljax resume` with its run directory continues it" if arguments[0] in ("train", "resume") else ""
+        print(f"\ngsljax: interrupted{hint}.", file=sys.stderr)
         sys.exit(130)
 
 
 def _use_compilation_cache() -> None:
     """Let XLA keep compiled programs between processes, so that a second run starts at once."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gsljax" / "xla"
+    if jax.config.jax_compilation_cache_dir is not None:  # the user has chosen one
+        return
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gsljax" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 

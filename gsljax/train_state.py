@@ -18,6 +18,7 @@ class TrainState(NamedTuple):
         members).
       key: typed random key for the updates.
       num_updates: int32, number of `update` calls so far.
+      num_samples: int32, number of valid steps in their rollouts.
     """
 
     params: Any
@@ -25,6 +26,7 @@ class TrainState(NamedTuple):
     hyperparameters: Any
     key: jax.Array
     num_updates: jax.Array
+    num_samples: jax.Array
 
 
 def clone(member: Tree, count: int) -> Tree:

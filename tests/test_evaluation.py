@@ -12,6 +12,8 @@ from gsljax.envs import GymnaxLanes
 from gsljax.evaluation import EpisodeStatistics, episode_statistics, evaluate
 from gsljax.types import Rollout
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 SHORT, LONG = 1, 9
 
 

@@ -10,6 +10,8 @@ from gsljax.networks import ActorCritic
 from gsljax.rollout import collect
 from tests import probe_environments as probes
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 LANES, STEPS = 8, 60
 ENVIRONMENT = probes.lanes_of(probes.DISCRETE)
 NAMES = list(probes.DISCRETE)

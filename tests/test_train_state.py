@@ -13,7 +13,7 @@ both = pytest.mark.parametrize("compiled", [lambda f: f, jax.jit], ids=["eager",
 def member(seed=0):
     rng = np.random.default_rng(seed)
     params = {"kernel": rng.normal(size=(3, 2)).astype(np.float32), "bias": np.float32(rng.normal())}
-    return TrainState(params, (), {"rate": jnp.float32(0.1)}, jax.random.key(seed), jnp.int32(7))
+    return TrainState(params, (), {"rate": jnp.float32(0.1)}, jax.random.key(seed), jnp.int32(7), jnp.int32(900))
 
 
 def assert_same(found, expected):

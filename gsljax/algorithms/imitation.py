@@ -1,7 +1,8 @@
 """Imitation by an auxiliary loss: DAPG in two forms, and BC, as plug-ins that any policy-gradient algorithm takes."""
 
 import dataclasses
-from typing import Literal
+import math
+from typing import Literal, get_args
 
 import jax
 
@@ -13,10 +14,6 @@ from gsljax.types import DemonstrationBatch, Metrics, Scalar
 ImitationMethod = Literal["none", "dapg", "dapg-classic", "bc"]
 
 
-USUAL_WEIGHT: dict[ImitationMethod, float] = {"none": 0.0, "dapg": 0.5, "dapg-classic": 0.01, "bc": 1.0}
-"""The authors' ω, the original λ0, plain likelihood."""
-
-
 @dataclasses.dataclass(frozen=True)
 class ImitationConfig:
     """How demonstrations enter the policy's loss in phase II."""
@@ -24,27 +21,38 @@ class ImitationConfig:
     method: ImitationMethod = "dapg"
     """dapg: the paper's smoothed form; dapg-classic: log-likelihood with a decaying weight; bc: the likelihood alone,
     without the reinforcement-learning loss; none: demonstrations unused."""
-    weight: float | None = None
-    """Weight of the demonstration term (ω of dapg, λ0 of dapg-classic); None takes the usual: 0.5, 0.01, 1 for bc."""
-    decay: float = 0.95
-    """Decay of dapg-classic's weight per update (λ1); the other methods ignore it."""
+    dapg_weight: float = 0.5
+    """Weight of the demonstration term of dapg (ω; the authors' 0.5)."""
+    classic_weight: float = 0.01
+    """Weight of the demonstration term of dapg-classic at its start (λ0)."""
+    classic_decay: float = 0.95
+    """Decay of dapg-classic's weight per update (λ1)."""
+    bc_weight: float = 1.0
+    """Weight of the likelihood in bc."""
     interval: int = 4
     """The demonstration term enters every interval-th minibatch update."""
     freeze_scale: bool = True
     """Keep the demonstration term's gradient off the policy's std."""
 
     @property
-    def effective_weight(self) -> float:
-        """The weight given, or the method's usual one."""
-        return USUAL_WEIGHT[self.method] if self.weight is None else self.weight
+    def weight(self) -> float:
+        """The weight of the method's demonstration term."""
+        weights = {"dapg": self.dapg_weight, "dapg-classic": self.classic_weight, "bc": self.bc_weight, "none": 0.0}
+        return weights[self.method]
 
     def __post_init__(self):
-        if self.weight is not None and not self.weight >= 0:
-            raise UserError(f"The imitation weight is {self.weight}, but must not be negative.")
-        if not 0 < self.decay <= 1:
-            raise UserError(f"The imitation decay is {self.decay}, but must be above 0 and at most 1.")
+        if self.method not in get_args(ImitationMethod):
+            allowed = ", ".join(get_args(ImitationMethod))
+            raise UserError(f"The imitation method is {self.method!r}, but must be one of {allowed}.")
+        for name in ("dapg_weight", "classic_weight", "bc_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"The imitation's {name} is {getattr(self, name)}, but must be at least 0 and finite.")
+        if not 0 < self.classic_decay <= 1:
+            raise UserError(
+                f"The imitation's classic_decay is {self.classic_decay}, but must be above 0 and at most 1."
+            )
         if self.interval < 1:
-            raise UserError(f"The imitation interval is {self.interval}, but must be at least 1.")
+            raise UserError(f"The imitation's interval is {self.interval}, but must be at least 1.")
 
 
 def imitation_loss(
@@ -62,7 +70,7 @@ def imitation_loss(
       policy: distribution over actions at `batch.observation`, batch shape `[B]`.
       batch: demonstrated pairs.
       advantage_max: largest advantage of the epoch, scalar.
-      weight: the traced weight, which takes the place of `config.effective_weight`.
+      weight: the traced weight, which takes the place of `config.weight`.
       iteration: number of updates with demonstrations so far.
 
     Returns:
@@ -74,7 +82,7 @@ def imitation_loss(
     if config.method == "dapg":
         return dapg_loss(log_prob, advantage_max, weight)
     if config.method == "dapg-classic":
-        return classic_dapg_loss(log_prob, advantage_max, weight, config.decay, iteration)
+        return classic_dapg_loss(log_prob, advantage_max, weight, config.classic_decay, iteration)
     if config.method == "bc":
         return bc_loss(log_prob, weight)
     raise UserError(

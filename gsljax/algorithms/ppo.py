@@ -32,12 +32,12 @@ from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Rollout, Scalar
 class PPOHyperparameters(NamedTuple):
     """The traced hyperparameters: members of one population may differ in them without recompiling.
 
-    They are the fields of `PPOConfig` and `ImitationConfig`, and `anneal_updates`: the number of updates over which the
+    They are the fields of `PPOConfig` and `ImitationConfig`, and `anneal_samples`: the number of samples over which the
     learning rate falls linearly to 0 (infinity keeps it constant).
     """
 
     learning_rate: Scalar
-    anneal_updates: Scalar
+    anneal_samples: Scalar
     discount: Scalar
     gae_lambda: Scalar
     clip: Scalar
@@ -89,8 +89,8 @@ class PPOConfig:
 def hyperparameters(config: PPOConfig, imitation: ImitationConfig | None = None) -> PPOHyperparameters:
     """The traced part of a configuration, as strongly typed float32 scalars."""
     apart = {
-        "imitation_weight": imitation.effective_weight if imitation else 0.0,
-        "anneal_updates": math.inf,
+        "imitation_weight": imitation.weight if imitation else 0.0,
+        "anneal_samples": math.inf,
     }
     values = {name: getattr(config, name) for name in PPOHyperparameters._fields if name not in apart} | apart
     return PPOHyperparameters(**{name: jnp.asarray(value, jnp.float32) for name, value in values.items()})
@@ -138,7 +138,9 @@ def make_ppo(
         observation = jnp.zeros((1, *spec.observation_shape), spec.observation_dtype)
         params = network.init(params_key, observation)
         traced = hyperparameters(config, imitation)
-        return TrainState(params, optimizer.init(params), traced, state_key, jnp.zeros((), jnp.int32))
+        return TrainState(
+            params, optimizer.init(params), traced, state_key, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+        )
 
     def act(state: TrainState, observation: jax.Array, key: jax.Array, deterministic: bool = False) -> ActorOutput:
         policy, value = apply(state.params, observation)
@@ -224,7 +226,7 @@ def make_ppo(
             return (params, optimizer_state), metrics
 
         traced = state.hyperparameters
-        learning_rate = traced.learning_rate * jnp.maximum(0.0, 1 - state.num_updates / traced.anneal_updates)
+        learning_rate = traced.learning_rate * jnp.maximum(0.0, 1 - state.num_samples / traced.anneal_samples)
         key, shuffle_key = jax.random.split(state.key)
         rows = _shuffled_minibatches(shuffle_key, samples.valid.shape[0], num_minibatches)
         (params, optimizer_state), metrics = jax.lax.scan(
@@ -238,7 +240,11 @@ def make_ppo(
         metrics["advantage_max"] = advantage_max
         metrics["explained_variance"] = explained_variance(samples.old_value, samples.target, samples.valid)
         return state._replace(
-            params=params, optimizer_state=optimizer_state, key=key, num_updates=state.num_updates + 1
+            params=params,
+            optimizer_state=optimizer_state,
+            key=key,
+            num_updates=state.num_updates + 1,
+            num_samples=state.num_samples + jnp.sum(rollout.valid),
         ), metrics
 
     def _num_minibatches(num_samples: int) -> int:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from gymnax.environments import environment, spaces
 
 from gsljax.errors import UserError
@@ -69,7 +70,7 @@ class GymnaxLanes:
             observation_dtype=str(example.observation.dtype),
             action=_action_spec(env, params),
             horizon=self._longest_horizon(num_variations),
-            has_success="success" in self._example_info(example),
+            has_success="success" in self._example_info(),
         )
 
     def reset(self, key: jax.Array, choices: jax.Array) -> Lanes:
@@ -134,14 +135,13 @@ class GymnaxLanes:
 
         return int(jnp.max(jax.vmap(horizon)(jnp.arange(num_variations))))
 
-    def _example_info(self, lane: Lanes) -> dict[str, Any]:
+    def _example_info(self) -> dict[str, Any]:
         def info():
             fresh = self._reset_lane(jax.random.key(0), jnp.zeros(1, jnp.int32))
             action = self.environment.action_space(self.params).sample(jax.random.key(0))
             params = self._set_variation(self.params, fresh.variation)
             return self.environment.step_env(jax.random.key(0), fresh.environment_state, action, params)[-1]
 
-        del lane
         return jax.eval_shape(info)
 
 
@@ -150,6 +150,10 @@ def _action_spec(env: environment.Environment, params: environment.EnvParams) ->
     if isinstance(space, spaces.Discrete):
         return ActionSpec(num_actions=int(space.n))
     if isinstance(space, spaces.Box) and len(space.shape) == 1:
-        low, high = float(jnp.min(jnp.asarray(space.low))), float(jnp.max(jnp.asarray(space.high)))
-        return ActionSpec(dimension=int(space.shape[0]), low=low, high=high)
-    raise UserError(f"{env.name} has the action space {space}, but gsljax takes discrete ones and boxes of one axis.")
+        low, high = np.unique(np.asarray(space.low)), np.unique(np.asarray(space.high))
+        if len(low) == len(high) == 1:
+            return ActionSpec(dimension=int(space.shape[0]), low=float(low[0]), high=float(high[0]))
+    raise UserError(
+        f"{env.name} has the action space {space}, but must have a discrete one, or a box of one axis with "
+        "the same bounds for every dimension."
+    )

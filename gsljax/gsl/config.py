@@ -109,7 +109,7 @@ class GSLConfig:
     rollout_steps: int = 151
     """Steps of each lane per epoch; horizon + 1 makes whole episodes where nothing ends early."""
     epochs_per_call: int = 1
-    """Epochs per call of the compiled program."""
+    """Epochs per call of the compiled program, at most checkpoint_interval; H is looked at after each call."""
     checkpoint_interval: int = 5
     """Epochs between checkpoints: what a kill can cost, and how near the plateau's checkpoint can be."""
     population_strategy: Strategy = "vmap"
@@ -126,8 +126,8 @@ class GSLConfig:
         default_factory=lambda: PlateauCriterion(kernel_sigma=2.0, window=10, epsilon=0.01)
     )
     """When the generalist has stopped improving (H)."""
-    good_enough: float = 0.98
-    """Mean of the plateau's metric from which on the generalist needs no specialists."""
+    good_enough: float | None = None
+    """Mean of the plateau's metric from which on the generalist needs no specialists; None always trains them."""
     low_episodes: int = 8
     """Episodes per variation of the evaluation that finds E_low; they count as samples."""
     num_low_performing: int = 5
@@ -169,6 +169,17 @@ class GSLConfig:
                 "generalist_share, specialist_share and fine_tuning_share add up to 1 or more, but must leave a share "
                 "for phase II."
             )
+        imitation = IMITATION_OF_METHOD.get(self.method, "dapg")
+        if self.imitation.method not in ("dapg", imitation):
+            raise UserError(
+                f"imitation.method is {self.imitation.method!r}, but must be {imitation!r}, as the method is "
+                f"{self.method!r}."
+            )
+        if self.epochs_per_call > self.checkpoint_interval:
+            raise UserError(
+                f"epochs_per_call is {self.epochs_per_call}, but must be at most checkpoint_interval "
+                f"({self.checkpoint_interval})."
+            )
         if self.num_low_performing % self.num_specialists:
             raise UserError(
                 f"num_specialists is {self.num_specialists}, but must divide num_low_performing "
@@ -196,12 +207,6 @@ def check_against(config: GSLConfig, spec: EnvSpec) -> None:
       UserError: naming the field.
     """
     num_variations, horizon = spec.num_variations, spec.horizon
-    if config.plateau.metric == "success" and not spec.has_success:
-        raise UserError(f"plateau.metric is 'success', but {spec.name} reports none; use 'return'.")
-    if config.num_low_performing > num_variations:
-        raise UserError(
-            f"num_low_performing is {config.num_low_performing}, but the environment has {num_variations} variations."
-        )
     for name in ("baseline",) if config.method == "ppo" else ("generalist", "specialist", "phase_two"):
         training: TrainingConfig = getattr(config, name)
         if training.ppo.minibatch_size > training.lanes * config.rollout_steps:
@@ -212,11 +217,22 @@ def check_against(config: GSLConfig, spec: EnvSpec) -> None:
     if config.method == "ppo":
         _check_budget("total_samples", config.total_samples, config, horizon, config.baseline.lanes)
         return
-    episodes = config.demonstrations.specialist_episodes
-    if episodes < config.num_specialists:
+    if config.plateau.metric == "success" and not spec.has_success:
+        raise UserError(f"plateau.metric is 'success', but {spec.name} reports none; use 'return'.")
+    if config.num_low_performing > num_variations:
         raise UserError(
-            f"demonstrations.specialist_episodes is {episodes}, but must be at least num_specialists "
-            f"({config.num_specialists}), one for each."
+            f"num_low_performing is {config.num_low_performing}, but the environment has {num_variations} variations."
+        )
+    episodes = config.demonstrations.specialist_episodes
+    if episodes % config.num_low_performing:
+        raise UserError(
+            f"demonstrations.specialist_episodes is {episodes}, but must be a multiple of num_low_performing "
+            f"({config.num_low_performing}), equally many for each variation."
+        )
+    if 0 < config.demonstrations.generalist_episodes < num_variations - config.num_low_performing:
+        raise UserError(
+            f"demonstrations.generalist_episodes is {config.demonstrations.generalist_episodes}, but must be 0 or at "
+            f"least the number of other variations ({num_variations - config.num_low_performing}), one for each."
         )
     lanes_of_share = {
         "generalist_share": config.generalist.lanes,

@@ -1,5 +1,6 @@
 """What every stage of a run has in common: the configuration, the environment, where to write, whom to tell."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
@@ -10,6 +11,7 @@ import numpy as np
 from gsljax.algorithms import Algorithm, ImitationConfig, PPOConfig, make_ppo
 from gsljax.envs.protocol import JaxEnvironment
 from gsljax.gsl.config import GSLConfig
+from gsljax.population import over_members
 from gsljax.run_directory import RunDirectory
 
 DESCRIPTIONS = {
@@ -71,6 +73,10 @@ class Experiment(NamedTuple):
     def algorithm(self, ppo: PPOConfig, imitation: ImitationConfig | None = None) -> Algorithm:
         """The configured algorithm."""
         return _make_ppo(self.network, self.environment.spec, ppo, imitation)
+
+    def over_members(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` of one member for a population, run as the configuration says."""
+        return over_members(function, self.config.population_strategy)
 
     @property
     def all_variations(self) -> np.ndarray:

@@ -5,6 +5,7 @@ on from its newest checkpoint, and from there does exactly what it would have do
 """
 
 import time
+from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -20,7 +21,6 @@ from gsljax.gsl.demonstrations import Demonstrations
 from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
 from gsljax.gsl.plateau import PlateauCriterion, first_plateau, nearest_checkpoint
 from gsljax.gsl.training import Carry, Epoch, begin, make_train
-from gsljax.population import over_members
 from gsljax.train_state import TrainState, clone
 from gsljax.types import DemonstrationBatch
 
@@ -31,7 +31,7 @@ class TrainingStage(NamedTuple):
     Attributes:
       name: see `DESCRIPTIONS`.
       algorithm: with its settings for this stage.
-      members: the population at its start, leaves `[P, ...]`.
+      members: makes the population at its start, leaves `[P, ...]`; called inside compiled code, once.
       variations: `[P, K]` int32, what each member trains on.
       lanes: per member.
       budget: samples of all members together; the stage stops before the epoch that would exceed it.
@@ -41,7 +41,7 @@ class TrainingStage(NamedTuple):
 
     name: str
     algorithm: Algorithm
-    members: TrainState
+    members: Callable[[], TrainState]
     variations: np.ndarray
     lanes: int
     budget: int
@@ -70,41 +70,37 @@ def train_population(experiment: Experiment, stage: TrainingStage) -> Carry:
     if complete is not None:
         return _restore(experiment, stage, complete["checkpoint"], template)[0]
 
+    started = time.monotonic()
     carry, done = _begin_or_resume(experiment, stage, template)
+    lines = directory.metrics(stage.name)
     reporter.begin_stage(stage.name, DESCRIPTIONS[stage.name], stage.budget, done.samples)
     pairs = _on_device(stage.demonstrations, len(stage.variations))
     reporter.message(f"compiling {stage.name}")
-    started = time.monotonic()
+    compile_started = time.monotonic()
     train_epochs = _compile(experiment, stage, carry, pairs)
-    compile_seconds = time.monotonic() - started
+    times = {"program": 0.0, "compile": time.monotonic() - compile_started}
     started -= done.wall_seconds
-    plateau = _plateau(experiment, stage, done)
+    plateau = _plateau(stage, lines, done)
     while plateau is None and _affordable_epochs(experiment, stage, done) > 0:
         count = _epochs_of_next_call(experiment, stage, done)
         call_started = time.monotonic()
         carry, epochs = train_epochs(carry, pairs, jnp.int32(count))
         epochs = jax.device_get(epochs)
-        times = {"program": (time.monotonic() - call_started) / count, "compile": compile_seconds}
-        compile_seconds = 0.0
-        lines = []
+        times["program"] = (time.monotonic() - call_started) / count
         for index in range(count):
-            record = jax.tree.map(itemgetter(index), epochs)
-            new_samples = int(np.sum(record.samples))
-            samples = directory.samples + done.samples + new_samples
-            lines.append({"stage": stage.name, "epoch": done.epochs, "samples": samples})
-            lines[-1] |= _results(experiment, record) | {"time": times}
-            times = times | {"compile": 0.0}
-            done = done._replace(epochs=done.epochs + 1, samples=done.samples + new_samples)
-        directory.append_metrics(lines)
+            done, line = _account(experiment, stage, done, jax.tree.map(itemgetter(index), epochs))
+            lines.append(line | {"time": dict(times)})
+            times["compile"] = 0.0
+        directory.append_metrics(lines[-count:])
         done = done._replace(wall_seconds=time.monotonic() - started, metrics_bytes=directory.metrics_bytes)
-        plateau = _plateau(experiment, stage, done)
+        plateau = _plateau(stage, lines, done)
         is_last = plateau is not None or _affordable_epochs(experiment, stage, done) == 0
         if is_last or done.epochs % experiment.config.checkpoint_interval == 0:
             _save(experiment, stage, carry, done)
-        for line in lines:
+        for line in lines[-count:]:
             reporter.advance(stage.name, line)
 
-    return _finish(experiment, stage, carry, template, plateau, done)
+    return _finish(experiment, stage, carry, template, lines, plateau, done)
 
 
 def _begin_or_resume(experiment: Experiment, stage: TrainingStage, template: Carry) -> tuple[Carry, _Done]:
@@ -144,30 +140,45 @@ def _affordable_epochs(experiment: Experiment, stage: TrainingStage, done: _Done
     return (stage.budget - done.samples) // (len(stage.variations) * stage.lanes * steps)
 
 
-def _plateau(experiment: Experiment, stage: TrainingStage, done: _Done) -> int | None:
+def _account(experiment: Experiment, stage: TrainingStage, done: _Done, record: Epoch) -> tuple[_Done, dict[str, Any]]:
+    """Count one more epoch, and write its line of `metrics.jsonl`."""
+    done = done._replace(epochs=done.epochs + 1, samples=done.samples + int(np.sum(record.samples)))
+    samples = experiment.directory.samples + done.samples
+    line = {"stage": stage.name, "epoch": done.epochs - 1, "samples": samples}
+    return done, line | _results(experiment, record)
+
+
+def _plateau(stage: TrainingStage, lines: list[dict[str, Any]], done: _Done) -> int | None:
     """The epoch of the plateau as far as it is known by now."""
-    if stage.criterion is None or not done.epochs:
+    if stage.criterion is None or not lines:
         return None
-    lines = experiment.directory.metrics(stage.name)
     curve = np.array([np.nan if (value := line[stage.criterion.metric]) is None else value for line in lines])
     total_epochs = stage.budget * done.epochs // max(done.samples, 1)
     return first_plateau(curve, stage.criterion, max(done.epochs, total_epochs))
 
 
 def _finish(
-    experiment: Experiment, stage: TrainingStage, carry: Carry, template: Carry, plateau: int | None, done: _Done
+    experiment: Experiment,
+    stage: TrainingStage,
+    carry: Carry,
+    template: Carry,
+    lines: list[dict[str, Any]],
+    plateau: int | None,
+    done: _Done,
 ) -> Carry:
     """Record the stage as complete, with the checkpoint that is its result."""
     directory = experiment.directory
     path = directory.checkpoints(stage.name)
     chosen = done.epochs
     record = {"name": stage.name, "samples": done.samples, "wall_seconds": done.wall_seconds, "epochs": done.epochs}
+    record |= {metric: lines[-1][metric] for metric in ("return", "success") if lines and metric in lines[-1]}
     if stage.criterion is not None:
         if plateau is not None:  # the checkpoint after e epochs holds the policy that acts in epoch e (from 0)
             chosen = nearest_checkpoint(plateau, checkpoint.epochs(path))
         carry, at_checkpoint = _restore(experiment, stage, chosen, template)
         fired_at = done.epochs if plateau is None else plateau
-        record["plateau"] = {"fired": plateau is not None, "epoch": fired_at, "samples": at_checkpoint.samples}
+        record["plateau"] = {"fired": plateau is not None, "epoch": fired_at}
+        record["plateau"] |= {"checkpoint": chosen, "samples": at_checkpoint.samples}
     record["checkpoint"] = chosen
     directory.finish_stage(record)
     checkpoint.prune(path, keep={chosen})
@@ -183,7 +194,7 @@ def _first_carry(experiment: Experiment, stage: TrainingStage) -> Carry:
         return begin(experiment.environment, member, variations, stage.lanes, key)
 
     # Compiled with the members as arguments: a program that held their values would differ for every seed.
-    return jax.jit(over_members(first))(stage.members, jnp.asarray(stage.variations), keys)
+    return jax.jit(experiment.over_members(first))(stage.members(), jnp.asarray(stage.variations), keys)
 
 
 def _compile(experiment: Experiment, stage: TrainingStage, carry: Carry, pairs: DemonstrationBatch | None):

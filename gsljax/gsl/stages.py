@@ -11,12 +11,11 @@ from gsljax.algorithms import ImitationConfig
 from gsljax.errors import UserError
 from gsljax.evaluation import evaluate
 from gsljax.gsl import demonstrations as demonstration_sets
-from gsljax.gsl.config import TrainingConfig, most_valid_steps
+from gsljax.gsl.config import TrainingConfig
 from gsljax.gsl.demonstrations import GENERALIST, Demonstrations
 from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.gsl.population_training import TrainingStage, train_population
-from gsljax.population import over_members
 from gsljax.rollout import collect
 from gsljax.train_state import TrainState, clone, take
 from gsljax.types import Rollout
@@ -51,15 +50,17 @@ def _training_stage(
     imitation: ImitationConfig | None = None,
 ) -> TrainingStage:
     """A stage whose members start with `params` `[P, ...]` (None: initialised), with a fresh optimiser and own keys."""
-    config, algorithm = experiment.config, experiment.algorithm(training.ppo, imitation)
-    count = len(variations)
-    members = jax.vmap(algorithm.init)(jax.random.split(experiment.key(name, "members"), count))
-    if params is not None:
-        members = members._replace(params=params)
-    if training.anneal:
-        epoch = count * training.lanes * most_valid_steps(config.rollout_steps, experiment.environment.spec.horizon)
-        updates = jnp.full(count, budget // epoch, jnp.float32)
-        members = members._replace(hyperparameters=members.hyperparameters._replace(anneal_updates=updates))
+    algorithm, count = experiment.algorithm(training.ppo, imitation), len(variations)
+
+    def members() -> TrainState:
+        fresh = experiment.over_members(algorithm.init)(jax.random.split(experiment.key(name, "members"), count))
+        if params is not None:
+            fresh = fresh._replace(params=params)
+        if training.anneal:
+            samples = jnp.full(count, budget / count, jnp.float32)
+            fresh = fresh._replace(hyperparameters=fresh.hyperparameters._replace(anneal_samples=samples))
+        return fresh
+
     return TrainingStage(name, algorithm, members, variations.astype(np.int32), training.lanes, budget)
 
 
@@ -94,7 +95,8 @@ def _finish_single_epoch_stage(experiment: Experiment, record: dict[str, Any]) -
 
 def is_good_enough(experiment: Experiment, scores: np.ndarray) -> bool:
     """Line 2 of Algorithm 1: whether the generalist's mean score leaves nothing to do."""
-    return bool(np.mean(scores) >= experiment.config.good_enough)
+    threshold = experiment.config.good_enough
+    return threshold is not None and bool(np.mean(scores) >= threshold)
 
 
 def fine_tune(experiment: Experiment, generalist: TrainState, low: np.ndarray) -> TrainState:
@@ -181,7 +183,7 @@ def _play(
 
     choices = jnp.asarray(variations[:, lane_variations, None], jnp.int32)
     keys = jax.random.split(key, len(variations))
-    rollouts = jax.device_get(jax.jit(over_members(play))(members, choices, keys))
+    rollouts = jax.device_get(jax.jit(experiment.over_members(play))(members, choices, keys))
     parts, samples = [], 0
     for index in range(len(variations)):
         part = demonstration_sets.from_rollout(take(rollouts, index), environment.spec, index)

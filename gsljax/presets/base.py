@@ -21,7 +21,7 @@ class Preset(NamedTuple):
       config: the defaults; its class names every flag.
       make_environment: from a configuration of that class.
       draw_behaviour: pictures of what the policies do, by file name; None if the benchmark has none.
-      splits: names of the variation sets that `gsljax evaluate --split` takes.
+      make_test_environment: the held-out variations of `gsljax evaluate --split test`; None if there are none.
     """
 
     name: str
@@ -30,4 +30,4 @@ class Preset(NamedTuple):
     config: GSLConfig
     make_environment: Callable[[Any], JaxEnvironment]
     draw_behaviour: Callable[[Experiment, Outcome], dict[str, Figure]] | None = None
-    splits: tuple[str, ...] = ("train",)
+    make_test_environment: Callable[[Any], JaxEnvironment] | None = None

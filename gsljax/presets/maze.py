@@ -54,7 +54,8 @@ CONFIG = MazeConfig(
         anneal=True,
         ppo=_ppo(learning_rate=3e-3, num_epochs=20, minibatch_size=250, entropy_coefficient=0.001),
     ),
-    imitation=ImitationConfig(method="dapg", weight=2.0, interval=1),
+    imitation=ImitationConfig(dapg_weight=2.0, classic_weight=0.1, classic_decay=1.0, interval=1),
+    good_enough=0.98,
 )
 
 

@@ -274,7 +274,7 @@ class Progress:
 
 
 class Silent:
-    """Shows nothing: the reporter of a run started from Python."""
+    """Shows nothing: the reporter of a quiet run."""
 
     def begin_stage(self, name: str, description: str, budget: int, done: int) -> None:
         """Show nothing."""

@@ -18,13 +18,9 @@ class TensorBoardLog:
     """
 
     def __init__(self, run_dir: Path, resumed_at: int | None = None) -> None:
-        """Open a new event file."""
-        self._writer = SummaryWriter(
-            logdir=str(Path(run_dir) / "tensorboard"),
-            purge_step=None if resumed_at is None else resumed_at + 1,  # it hides its own step too
-            flush_secs=10,
-            filename_suffix=f".{time.time_ns()}",  # the name alone has whole seconds: a quick resume would overwrite
-        )
+        """Prepare; a new event file appears with the first epoch."""
+        self._folder, self._resumed_at = Path(run_dir) / "tensorboard", resumed_at
+        self._writer: SummaryWriter | None = None
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Write one epoch; null and text leave no point.
@@ -32,12 +28,22 @@ class TensorBoardLog:
         Args:
           record: the epoch's line of `metrics.jsonl`.
         """
+        self._writer = self._writer or self._open()
         for name, value in _scalars(record):
             self._writer.add_scalar(f"{record['stage']}/{name}", value, record["samples"])
 
     def close(self) -> None:
         """Write out what is pending and close the file."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _open(self) -> SummaryWriter:
+        return SummaryWriter(
+            logdir=str(self._folder),
+            purge_step=None if self._resumed_at is None else self._resumed_at + 1,  # it hides its own step too
+            flush_secs=10,
+            filename_suffix=f".{time.time_ns()}",  # the name alone has whole seconds: a quick resume would overwrite
+        )
 
 
 def _scalars(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

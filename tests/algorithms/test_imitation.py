@@ -34,7 +34,7 @@ def loss_of(config, mean=MEAN, std=1.0):
     ],
 )
 def test_each_method_by_hand(method, expected):
-    loss, metrics = loss_of(ImitationConfig(method, decay=0.9))
+    loss, metrics = loss_of(ImitationConfig(method, classic_decay=0.9))
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(metrics["demonstration_loss"], expected, rtol=1e-5)
     np.testing.assert_allclose(metrics["demonstration_log_prob"], LOG_DENSITY.mean(), rtol=1e-5)
@@ -52,9 +52,10 @@ def test_freeze_scale_keeps_the_gradient_off_the_std_alone(method):
     np.testing.assert_allclose(frozen_by_mean, by_mean, rtol=1e-6)
 
 
-def test_usual_weights():
-    assert [ImitationConfig(m).effective_weight for m in ("dapg", "dapg-classic", "bc")] == [0.5, 0.01, 1.0]
-    assert ImitationConfig("bc", weight=0.0).effective_weight == 0
+def test_every_method_has_a_weight_of_its_own():
+    weights = {"dapg_weight": 0.3, "classic_weight": 0.02, "bc_weight": 2.0}
+    found = {m: ImitationConfig(m, **weights).weight for m in ("dapg", "dapg-classic", "bc", "none")}
+    assert found == {"dapg": 0.3, "dapg-classic": 0.02, "bc": 2.0, "none": 0.0}
 
 
 def test_no_method_has_no_loss():
@@ -63,15 +64,19 @@ def test_no_method_has_no_loss():
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("name", "wrong", "right"),
     [
-        ({"weight": -0.1}, "weight is -0.1, but must not be negative"),
-        ({"weight": math.nan}, "weight is nan, but must not be negative"),
-        ({"decay": 0.0}, "decay is 0.0, but must be above 0"),
-        ({"decay": 1.1}, "decay is 1.1, but must be above 0 and at most 1"),
-        ({"interval": 0}, "interval is 0, but must be at least 1"),
+        ("method", ("gail", "DAPG"), ("bc",)),
+        ("dapg_weight", (-0.1, math.nan, math.inf), (0.0, 3.0)),
+        ("classic_weight", (-0.1, math.nan, math.inf), (0.0, 3.0)),
+        ("bc_weight", (-0.1, math.nan, math.inf), (0.0, 3.0)),
+        ("classic_decay", (0.0, -1.0, 1.1, math.nan), (0.5, 1.0)),
+        ("interval", (0, -1), (1,)),
     ],
 )
-def test_imitation_configurations_out_of_range_are_refused(changes, message):
-    with pytest.raises(UserError, match=message):
-        ImitationConfig(**changes)
+def test_configurations_out_of_range_are_refused(name, wrong, right):
+    for value in wrong:
+        with pytest.raises(UserError, match=f"imitation.* {name} is {value!r}, but must"):
+            ImitationConfig(**{name: value})
+    for value in right:
+        assert getattr(ImitationConfig(**{name: value}), name) == value

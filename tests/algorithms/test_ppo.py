@@ -23,6 +23,8 @@ from gsljax.rollout import collect
 from gsljax.types import ActionSpec, DemonstrationBatch, EnvSpec, Rollout
 from tests import probe_environments as probes
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 # (a) Learning on the probes.
 
 GAMMA = 0.5
@@ -247,12 +249,12 @@ def test_one_step_is_the_formulas():
     assert_same(updated.params, jax.tree.map(step, state.params, gradient), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(metrics["gradient_norm"], norm, rtol=1e-4)
     np.testing.assert_allclose(metrics["advantage_max"], advantage[rollout.valid].max(), rtol=1e-5)
-    assert updated.num_updates == 1
+    assert updated.num_updates == 1 and updated.num_samples == valid.sum()
     assert np.any(jax.random.key_data(updated.key) != jax.random.key_data(state.key))
 
 
 METRICS = {"policy_loss", "kl", "clip_fraction", "value_loss", "entropy", "gradient_norm", "advantage_max",
-           "explained_variance"}  # fmt: skip
+           "explained_variance", "learning_rate"}  # fmt: skip
 DEMONSTRATION_METRICS = {"demonstration_loss", "demonstration_probability", "demonstration_log_prob"}
 
 
@@ -287,11 +289,32 @@ def test_every_hyperparameter_changes_the_update_without_compiling_anew():
 
 
 def test_hyperparameters_are_those_of_the_configuration():
-    traced = hyperparameters(CONFIG, ImitationConfig("dapg"))
-    assert PPOHyperparameters._fields[-1] == "imitation_weight" and traced.imitation_weight == 0.5
-    for name in PPOHyperparameters._fields[:-1]:
-        assert getattr(traced, name) == np.float32(getattr(CONFIG, name))
+    traced = hyperparameters(CONFIG, ImitationConfig("dapg", dapg_weight=0.7))._asdict()
+    assert traced.pop("imitation_weight") == np.float32(0.7)
+    assert traced.pop("anneal_samples") == np.inf
+    assert traced == {name: np.float32(getattr(CONFIG, name)) for name in traced}
     assert hyperparameters(CONFIG).imitation_weight == 0
+
+
+def test_learning_rate_falls_linearly_with_the_valid_samples():
+    _, state, update = compiled()
+    rollout = random_rollout()
+    per_update = int(rollout.valid.sum())
+    assert per_update < SAMPLES
+    length = jnp.float32(2.5 * per_update)
+    annealed = state._replace(hyperparameters=state.hyperparameters._replace(anneal_samples=length))
+    rates, moved = [], []
+    for count in range(4):
+        assert annealed.num_samples == count * per_update
+        before = annealed.params
+        annealed, metrics = update(annealed, rollout)
+        rates.append(metrics["learning_rate"])
+        differences = jax.tree.map(lambda a, b: np.abs(a - b).max(), annealed.params, before)
+        moved.append(max(jax.tree.leaves(differences)))
+    np.testing.assert_allclose(rates, 1e-2 * np.array([1.0, 0.6, 0.2, 0.0]), rtol=1e-5)
+    assert moved[0] > moved[1] > moved[2] > moved[3] == 0
+    later = state._replace(num_samples=jnp.int32(10**9))
+    assert update(later, rollout)[1]["learning_rate"] == np.float32(1e-2)  # infinitely long: constant
 
 
 # (c) The demonstration term.

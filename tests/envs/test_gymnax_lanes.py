@@ -14,6 +14,8 @@ from gsljax.envs import BrushMaze, BrushMazeConfig, GymnaxLanes
 from gsljax.errors import UserError
 from gsljax.types import ActionSpec
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 LANES = 5
 
 

@@ -14,6 +14,8 @@ from gsljax.train_state import take
 from gsljax.types import DemonstrationBatch
 from tests import probe_environments as probes
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 ENVIRONMENT = probes.lanes_of(probes.DISCRETE)
 VARIATIONS = [list(probes.DISCRETE).index(name) for name in ("action", "observation and action")]
 MEMBERS, LANES, STEPS, EPOCHS, PAIRS = 2, 5, 8, 6, 11
