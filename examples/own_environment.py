@@ -43,10 +43,11 @@ def set_variation(params, variation):
 def make_environment(config: GSLConfig) -> GymnaxLanes:
     """A gymnax environment, its parameters, how many variations it has, and what a variation changes."""
     env = CartPole()
-    return GymnaxLanes(env, env.default_params.replace(max_steps_in_episode=100), len(POLE_LENGTHS), set_variation)
+    params = dataclasses.replace(env.default_params, max_steps_in_episode=100)
+    return GymnaxLanes(env, params, len(POLE_LENGTHS), set_variation)
 
 
-def main(total_samples: int = CONFIG.total_samples, run_dir: str | None = None) -> None:
+def main(total_samples: int | str = CONFIG.total_samples, run_dir: str | None = None) -> None:
     """Run it and print what the final policy reaches with each pole."""
     preset = Preset("poles", "CartPole with four poles", "under a minute", CONFIG, make_environment)
     summary = api.train(preset, dataclasses.replace(CONFIG, total_samples=int(total_samples)), run_dir)

@@ -3,6 +3,7 @@
 python examples/own_loop.py [EPOCHS]
 """
 
+import dataclasses
 import sys
 
 import jax
@@ -19,7 +20,7 @@ LEARNING_RATES = (1e-4, 1e-3, 3e-3, 1e-2)
 HORIZON, LANES = 200, 8
 
 cart_pole = CartPole()
-params = cart_pole.default_params.replace(max_steps_in_episode=HORIZON)
+params = dataclasses.replace(cart_pole.default_params, max_steps_in_episode=HORIZON)
 environment = GymnaxLanes(cart_pole, params, num_variations=1, set_variation=lambda params, _: params)
 network = ActorCritic(environment.spec.action, hidden=(64, 64), activation="tanh")
 algorithm = make_ppo(network, environment.spec, PPOConfig(num_epochs=4, minibatch_size=200))

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _use_compilation_cache() -> None:
     """Let XLA keep compiled programs between processes, so that a second run starts at once."""
-    if jax.config.jax_compilation_cache_dir is not None:  # the user has chosen one
+    if jax.config.values["jax_compilation_cache_dir"] is not None:  # the user has chosen one
         return
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gsljax" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(cache))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsljax.errors import UserError
-from gsljax.files import write_atomically
+from gsljax.files import reason, write_atomically
 from gsljax.types import DemonstrationBatch, EnvSpec, Rollout
 
 GENERALIST = -1
@@ -59,12 +59,12 @@ def from_rollout(rollout: Rollout, spec: EnvSpec, source: int) -> Demonstrations
       spec: for the action range.
       source: the specialist's index, or `GENERALIST`.
     """
-    rollout: Any = jax.tree.map(np.asarray, rollout)
-    ended = rollout.terminated | rollout.truncated
+    arrays: Any = jax.tree.map(np.asarray, rollout)
+    ended = arrays.terminated | arrays.truncated
     lanes = np.flatnonzero(ended.any(axis=0))
     end = ended.argmax(axis=0)[lanes]
     rows = np.arange(len(ended))[:, None] <= end  # [T, E]
-    action = rollout.action
+    action = arrays.action
     if not spec.action.is_discrete:
         action = np.clip(action, spec.action.low, spec.action.high)
 
@@ -72,13 +72,13 @@ def from_rollout(rollout: Rollout, spec: EnvSpec, source: int) -> Demonstrations
         return np.swapaxes(field[:, lanes], 0, 1)[rows.T]
 
     return Demonstrations(
-        observation=lane_major(rollout.observation[:-1]),
+        observation=lane_major(arrays.observation[:-1]),
         action=lane_major(action),
         episode=np.repeat(np.arange(len(lanes)), end + 1).astype(np.int32),
-        variation=rollout.variation[end, lanes].astype(np.int32),
+        variation=arrays.variation[end, lanes].astype(np.int32),
         source=np.full(len(lanes), source, np.int32),
-        episode_return=rollout.episode_return[end, lanes].astype(np.float32),
-        success=rollout.success[end, lanes],
+        episode_return=arrays.episode_return[end, lanes].astype(np.float32),
+        success=arrays.success[end, lanes],
     )
 
 
@@ -157,7 +157,7 @@ def load(path: Path, spec: EnvSpec) -> Demonstrations:
     try:
         fields = _read_archive(path)
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"The demonstrations file {path} cannot be read ({error}).") from None
+        raise UserError(f"The demonstrations file {path} cannot be read ({reason(error)}).") from None
     missing = [name for name in Demonstrations._fields if name not in fields]
     if missing:
         raise UserError(f"The demonstrations file {path} lacks the field {missing[0]!r}.")

@@ -1,15 +1,24 @@
 """The TensorBoard files beside `metrics.jsonl`."""
 
+import socket
+import struct
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from tensorboardX import SummaryWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.record_writer import masked_crc32c
+
+from gsljax.errors import UserError
+from gsljax.files import reason
 
 
 class TensorBoardLog:
     """Writes epochs to `RUN_DIR/tensorboard`, one curve per `stage/name`, with the run's samples as step.
+
+    tensorboardX's own writer is not used: it writes from a thread, and waits for ever when that dies of a full disk.
 
     Args:
       run_dir: the run directory.
@@ -19,31 +28,50 @@ class TensorBoardLog:
 
     def __init__(self, run_dir: Path, resumed_at: int | None = None) -> None:
         """Prepare; a new event file appears with the first epoch."""
-        self._folder, self._resumed_at = Path(run_dir) / "tensorboard", resumed_at
-        self._writer: SummaryWriter | None = None
+        # Whole seconds alone, as in other event files, would let a quick resume overwrite the file.
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{time.time_ns()}"
+        self._path, self._resumed_at = Path(run_dir) / "tensorboard" / name, resumed_at
+        self._file: BinaryIO | None = None
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Write one epoch; null and text leave no point.
 
         Args:
           record: the epoch's line of `metrics.jsonl`.
+
+        Raises:
+          UserError: if it cannot be written, for instance because the disk is full.
         """
-        self._writer = self._writer or self._open()
-        for name, value in _scalars(record):
-            self._writer.add_scalar(f"{record['stage']}/{name}", value, record["samples"])
+        tags = ((f"{record['stage']}/{name}", value) for name, value in _scalars(record))
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in tags])
+        try:
+            if self._file is None:
+                self._file = self._open()
+            _append(self._file, Event(wall_time=time.time(), step=record["samples"], summary=summary))
+        except OSError as error:
+            raise UserError(f"The file {self._path} cannot be written ({reason(error)}).") from error
 
     def close(self) -> None:
-        """Write out what is pending and close the file."""
-        if self._writer is not None:
-            self._writer.close()
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
 
-    def _open(self) -> SummaryWriter:
-        return SummaryWriter(
-            logdir=str(self._folder),
-            purge_step=None if self._resumed_at is None else self._resumed_at + 1,  # it hides its own step too
-            flush_secs=10,
-            filename_suffix=f".{time.time_ns()}",  # the name alone has whole seconds: a quick resume would overwrite
-        )
+    def _open(self) -> BinaryIO:
+        self._path.parent.mkdir(exist_ok=True)
+        file = self._path.open("wb", buffering=0)  # a killed process leaves what it wrote
+        _append(file, Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if self._resumed_at is not None:
+            start = SessionLog(status=SessionLog.START)
+            _append(file, Event(step=self._resumed_at + 1, session_log=start))  # it hides its own step too
+        return file
+
+
+def _append(file: BinaryIO, event: Any) -> None:
+    """Append an event in the TFRecord format: length, its checksum, content, its checksum."""
+    content = event.SerializeToString()
+    length = struct.pack("<Q", len(content))
+    checksums = (struct.pack("<I", masked_crc32c(part)) for part in (length, content))
+    file.write(length + next(checksums) + content + next(checksums))
 
 
 def _scalars(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

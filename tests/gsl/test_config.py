@@ -76,7 +76,10 @@ def test_a_value_that_cannot_be_is_refused(changes, message):
         ({"specialist_share": 0.03}, r"^specialist_share is 0\.03, which leaves its stage 90 samples, but .* 100\.$"),
         ({"fine_tuning_share": 0.005}, r"^fine_tuning_share is 0\.005, which leaves its stage 15 samples, but .* 20"),
         ({"method": "ppo", "total_samples": 99}, "^total_samples is 99, which leaves its stage 99 samples, but .* 100"),
-        ({"demonstrations__specialist_episodes": 4}, r"^demonstrations\.specialist_episodes is 4, but .* \(5\), equally"),
+        (
+            {"demonstrations__specialist_episodes": 4},
+            r"^demonstrations\.specialist_episodes is 4, but .* \(5\), equally",
+        ),
         ({"demonstrations__specialist_episodes": 135}, "^total_samples is 3000, which leaves phase II 50 samples"),
         ({"low_episodes": 50}, "^total_samples is 3000, which leaves phase II 0 samples, but one epoch"),
         ({"baseline__ppo__minibatch_size": 111, "method": "ppo"}, r"^baseline\.ppo\.minibatch_size is 111, but .* 110"),
