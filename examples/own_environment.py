@@ -7,7 +7,7 @@ import dataclasses
 import sys
 
 import jax.numpy as jnp
-from gymnax.environments.classic_control.cartpole import CartPole
+from gymnax.environments.classic_control.cartpole import CartPole, EnvParams
 
 from gsljax import api
 from gsljax.algorithms import PPOConfig
@@ -42,9 +42,7 @@ def set_variation(params, variation):
 
 def make_environment(config: GSLConfig) -> GymnaxLanes:
     """A gymnax environment, its parameters, how many variations it has, and what a variation changes."""
-    env = CartPole()
-    params = dataclasses.replace(env.default_params, max_steps_in_episode=100)
-    return GymnaxLanes(env, params, len(POLE_LENGTHS), set_variation)
+    return GymnaxLanes(CartPole(), EnvParams(max_steps_in_episode=100), len(POLE_LENGTHS), set_variation)
 
 
 def main(total_samples: int | str = CONFIG.total_samples, run_dir: str | None = None) -> None:

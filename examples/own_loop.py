@@ -3,12 +3,11 @@
 python examples/own_loop.py [EPOCHS]
 """
 
-import dataclasses
 import sys
 
 import jax
 import jax.numpy as jnp
-from gymnax.environments.classic_control.cartpole import CartPole
+from gymnax.environments.classic_control.cartpole import CartPole, EnvParams
 
 from gsljax.algorithms import PPOConfig, make_ppo
 from gsljax.envs import GymnaxLanes
@@ -19,9 +18,8 @@ from gsljax.rollout import collect
 LEARNING_RATES = (1e-4, 1e-3, 3e-3, 1e-2)
 HORIZON, LANES = 200, 8
 
-cart_pole = CartPole()
-params = dataclasses.replace(cart_pole.default_params, max_steps_in_episode=HORIZON)
-environment = GymnaxLanes(cart_pole, params, num_variations=1, set_variation=lambda params, _: params)
+params = EnvParams(max_steps_in_episode=HORIZON)
+environment = GymnaxLanes(CartPole(), params, num_variations=1, set_variation=lambda params, variation: params)
 network = ActorCritic(environment.spec.action, hidden=(64, 64), activation="tanh")
 algorithm = make_ppo(network, environment.spec, PPOConfig(num_epochs=4, minibatch_size=200))
 

@@ -68,7 +68,10 @@ def train_population(experiment: Experiment, stage: TrainingStage) -> Carry:
     template = jax.eval_shape(lambda: _first_carry(experiment, stage))
     complete = directory.stage(stage.name)
     if complete is not None:
-        return _restore(experiment, stage, complete["checkpoint"], template)[0]
+        carry, _ = _restore(experiment, stage, complete["checkpoint"], template)
+        if not directory.is_finished:  # the kill may have come before, or while, those of no more use were deleted
+            checkpoint.prune(directory.checkpoints(stage.name), keep={complete["checkpoint"]})
+        return carry
 
     started = time.monotonic()
     carry, done = _begin_or_resume(experiment, stage, template)

@@ -246,16 +246,18 @@ def test_python_numbers_are_taken():
         np.testing.assert_array_equal(step.episode_return, t % 4)
 
 
-def test_a_box_takes_its_widest_bounds():
-    bounds = jnp.array([-1.0, -3.0]), jnp.array([2.0, 0.5])
-    assert sloppy(spaces.Box(*bounds, (2,))).spec.action == ActionSpec(dimension=2, low=-3.0, high=2.0)
+def test_a_box_has_the_same_bounds_for_every_dimension():
+    low, high = jnp.full(2, -3.0), jnp.full(2, 2.0)
+    assert sloppy(spaces.Box(low, high, (2,))).spec.action == ActionSpec(dimension=2, low=-3.0, high=2.0)
+    with pytest.raises(UserError, match=r"but must have .* the same bounds for every dimension\.$"):
+        sloppy(spaces.Box(low.at[0].set(-1.0), high, (2,)))
 
 
 def test_what_cannot_be_wrapped_is_refused():
     with pytest.raises(UserError, match="Sloppy was given 0 variations, but needs at least 1"):
         sloppy(spaces.Discrete(2), num_variations=0)
     for space in (spaces.Box(-1.0, 1.0, (2, 2)), spaces.Box(-1.0, 1.0, ()), spaces.Tuple([spaces.Discrete(2)])):
-        with pytest.raises(UserError, match=r"Sloppy has the action space .*, but gsljax takes discrete"):
+        with pytest.raises(UserError, match=r"Sloppy has the action space .*, but must have a discrete one"):
             sloppy(space)
     with pytest.raises(AssertionError):
         sloppy(spaces.Discrete(2)).reset(jax.random.key(0), jnp.zeros(3, jnp.int32))

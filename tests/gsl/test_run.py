@@ -148,9 +148,9 @@ def test_after_a_plateau_the_checkpoint_nearest_to_it_goes_on(runs):
     assert differ(at_plateau, take(run.acted["generalist"][5], 0))
     assert run.outcome.generalist is not None
     assert_same(run.outcome.generalist.params, at_plateau)
-    assert_same(take(run.stages["imitation"].members.params, 0), at_plateau)
+    assert_same(take(run.stages["imitation"].members().params, 0), at_plateau)
     for specialist in range(5):
-        assert_same(take(run.stages["specialists"].members.params, specialist), at_plateau)
+        assert_same(take(run.stages["specialists"].members().params, specialist), at_plateau)
     assert checkpoint.epochs(run.path / "checkpoints" / "generalist") == [2]
 
 
@@ -159,7 +159,7 @@ def test_the_nearest_checkpoint_may_come_after_the_plateau(tmp_path):
     run = watch(tmp_path / "run", changed(checkpoint_interval=3))
     (record, *_) = run.summary["stages"]
     assert (record["plateau"]["epoch"], record["checkpoint"], record["plateau"]["samples"]) == (2, 3, 300)
-    assert_same(take(run.stages["imitation"].members.params, 0), take(run.acted["generalist"][3], 0))
+    assert_same(take(run.stages["imitation"].members().params, 0), take(run.acted["generalist"][3], 0))
 
 
 @pytest.mark.slow
@@ -168,7 +168,7 @@ def test_without_a_plateau_the_last_checkpoint_goes_on(tmp_path):
     (record, *_) = run.summary["stages"]
     assert record["epochs"] == 9 and record["checkpoint"] == 9 and record["samples"] == 900
     assert run.summary["plateau"] == {"fired": False, "epoch": 9, "samples": 900}
-    assert_same(take(run.stages["imitation"].members.params, 0), take(run.results["generalist"].state.params, 0))
+    assert_same(take(run.stages["imitation"].members().params, 0), take(run.results["generalist"].state.params, 0))
     assert run.summary["total_samples"] == CONFIG.total_samples
 
 
@@ -227,25 +227,26 @@ def test_phase_two_starts_from_the_generalist_not_from_the_fine_tuned_one(runs):
     generalist = run.outcome.generalist.params
     fine_tuned = take(run.results["fine_tuning"].state.params, 0)
     assert differ(generalist, fine_tuned)
-    assert_same(take(run.stages["fine_tuning"].members.params, 0), generalist)
+    assert_same(take(run.stages["fine_tuning"].members().params, 0), generalist)
     for specialist in range(5):
-        assert_same(take(run.stages["specialists"].members.params, specialist), fine_tuned)
-    assert_same(take(run.stages["imitation"].members.params, 0), generalist)
+        assert_same(take(run.stages["specialists"].members().params, specialist), fine_tuned)
+    assert_same(take(run.stages["imitation"].members().params, 0), generalist)
 
 
 @pytest.mark.slow
 def test_specialists_from_scratch_are_new_and_different(runs):
-    run, members = runs("gsl-scratch"), runs("gsl-scratch").stages["specialists"].members
+    run, members = runs("gsl-scratch"), runs("gsl-scratch").stages["specialists"].members()
     assert run.outcome.generalist is not None
     for one, two in itertools.combinations(range(5), 2):
         assert differ(take(members.params, one), take(members.params, two))
-    assert_same(take(run.stages["imitation"].members.params, 0), run.outcome.generalist.params)
+    assert_same(take(run.stages["imitation"].members().params, 0), run.outcome.generalist.params)
 
 
 @pytest.mark.slow
 def test_members_have_keys_of_their_own(runs):
     run = runs("gsl")
-    keys = [jax.random.key_data(run.stages[stage].members.key) for stage in ("generalist", "specialists", "imitation")]
+    members = [run.stages[stage].members() for stage in ("generalist", "specialists", "imitation")]
+    keys = [jax.random.key_data(of_stage.key) for of_stage in members]
     keys += [jax.random.key_data(run.results["specialists"].key)]
     keys += [jax.random.key_data(run.results["specialists"].demonstration_key)]
     rows = np.concatenate([np.asarray(key).reshape(-1, 2) for key in keys])
@@ -267,7 +268,7 @@ def test_methods_of_phase_two_share_everything_before_it(runs, method):
     for stage in ("generalist", "specialists"):
         assert_same(gsl.results[stage].state.params, other.results[stage].state.params)
         assert_same(gsl.results[stage].best_params, other.results[stage].best_params)
-    assert_same(gsl.stages["imitation"].members.params, other.stages["imitation"].members.params)
+    assert_same(gsl.stages["imitation"].members().params, other.stages["imitation"].members().params)
     assert differ(gsl.outcome.policy.params, other.outcome.policy.params)
     assert (other.stages["imitation"].demonstrations is None) == (method == "gsl-no-demonstrations")
 
