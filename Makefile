@@ -8,7 +8,7 @@ PYTHON ?=
 # More options for `gsljax train maze`, for instance ARGS="--seed 3 --run-dir DIR".
 ARGS ?=
 # Two workers: tracing and compiling, where the tests' time goes, keep about one core each busy.
-PYTEST_ARGS ?= -n 2 --dist worksteal
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 # Otherwise pyright asks the package index for its newest version on every run.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1

@@ -66,7 +66,7 @@ def train(
         "commit": provenance.commit(),
         "start_from": None
         if start_from is None
-        else {"run": str(start_from), "commit": read_header(Path(start_from))["commit"]},
+        else {"run": str(start_from), "commit": read_header(Path(start_from)).get("commit")},
     }
     source = None if start_from is None else Path(start_from)
     with contextlib.closing(RunDirectory.create(path, header, source, ADOPTABLE)) as directory:
@@ -154,7 +154,8 @@ def _execute(preset: Preset, config: GSLConfig, directory: RunDirectory, resumed
     tensorboard = TensorBoardLog(directory.path, resumed_at=spent if resumed else None)
     shown = Progress(total_samples=config.total_samples, stages=_stage_names(config), spent=spent)
     with contextlib.closing(tensorboard), contextlib.nullcontext(Silent()) if quiet else shown as progress:
-        progress.message(f"run directory: {directory.path}")
+        if not resumed:
+            progress.message(f"run directory: {directory.path}")
         experiment = _experiment(preset, config, directory, _AlsoTensorBoard(progress, tensorboard))
         outcome, summary = run(experiment, preset.name)
         figures = _draw(preset, experiment, outcome)

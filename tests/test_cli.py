@@ -241,9 +241,7 @@ def finished(command, tmp_path_factory):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert re.fullmatch(
-        r"\ngsljax: interrupted; `gsljax resume RUN_DIR` continues from the newest checkpoint\.\n", errors
-    )
+    assert re.fullmatch(r"\ngsljax: interrupted; `gsljax resume` with its run directory continues it\.\n", errors)
     assert not (path / "summary.json").exists()
     with command("resume", path) as process:
         output, errors = process.communicate()
@@ -267,7 +265,7 @@ def test_a_run_leaves_what_it_promises(finished):
     }  # fmt: skip
     header = json.loads((finished / "config.json").read_text())
     assert (header["preset"], header["method"], header["seed"]) == ("maze", "gsl", 0)
-    assert set(header) == {"preset", "method", "seed", "config", "versions", "hardware", "commit"}
+    assert set(header) == {"preset", "method", "seed", "config", "versions", "hardware", "commit", "start_from"}
     assert flat(header["config"]) == flat(json.loads(json.dumps(dataclasses.asdict(tiny.CONFIG))))
     summary = json.loads((finished / "summary.json").read_text())
     assert {"preset", "method", "seed", "total_samples", "wall_seconds", "stages", "plateau", "final"} == set(summary)
@@ -332,6 +330,7 @@ def test_phase_two_can_start_from_another_run(finished, gsljax):
     assert "generalist begins" not in output and "imitation begins" in output
     ours, theirs = (json.loads((path / "summary.json").read_text()) for path in (Path("other"), finished))
     assert ours["method"] == "gsl-no-demonstrations" and ours["stages"][:-1] == theirs["stages"][:-1]
+    assert json.loads(Path("other/config.json").read_text())["start_from"]["run"] == str(finished)
     assert ours["total_samples"] == theirs["total_samples"] and ours["final"] != theirs["final"]
     assert files_of(finished) == before
     assert gsljax("evaluate", "other", "--episodes", 1)[0] == 0  # has all it needs
@@ -458,12 +457,12 @@ def test_resuming_with_damaged_demonstrations_changes_nothing_that_counts(copy, 
 
 @pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_costs_nothing(command, compilation_cache, finished, tmp_path):
-    """No file may grow beyond 20 kB, which the checkpoints of the specialists do; then there is room again."""
+    """No file may grow beyond 20 kB, which a checkpoint or a figure does; then there is room again."""
     small_disk = "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))"
     with command("train", "maze", *TINY, "--run-dir", tmp_path / "run", first=small_disk) as process:
         _, errors = process.communicate()
     assert process.returncode == 2
-    assert re.fullmatch(r"gsljax: The \w+ [^\n]* cannot be written [^\n]*\n", errors), errors
+    assert re.fullmatch(r"gsljax: (The \w+|Figure) [^\n]* cannot be written[^\n]*\n", errors), errors
     with command("resume", tmp_path / "run") as process:
         _, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")

@@ -13,6 +13,7 @@ from gymnax.environments.classic_control.cartpole import CartPole
 from gsljax.envs import BrushMaze, BrushMazeConfig, GymnaxLanes
 from gsljax.errors import UserError
 from gsljax.types import ActionSpec
+from tests import probe_environments as probes
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
@@ -115,6 +116,14 @@ def test_a_reset_is_an_ordinary_one(played):
         assert np.all(np.any((low <= context[:, None]) & (context[:, None] <= high), axis=1))
     else:
         assert np.abs(first).max() <= 0.05
+
+
+def test_a_termination_at_the_time_limit_is_no_truncation():
+    lanes = probes.lanes_of(probes.DISCRETE)
+    start = lanes.reset(jax.random.key(0), jnp.full((LANES, 1), list(probes.DISCRETE).index("one at once")))
+    _, step = jax.jit(lanes.step)(start, jnp.zeros(LANES, jnp.int32))
+    np.testing.assert_array_equal(step.terminated, True)
+    np.testing.assert_array_equal(step.truncated, False)
 
 
 @pytest.mark.parametrize("make", [cart_pole, maze], ids=["CartPole", "maze"])
