@@ -17,11 +17,14 @@ def compilation_cache(tmp_path_factory):
     """
     base = tmp_path_factory.getbasetemp()
     home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
-    jax.config.update("jax_compilation_cache_dir", str(home / "gsljax" / "xla"))
+    programs = str(home / "gsljax" / "xla")
+    jax.config.update("jax_compilation_cache_dir", programs)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_disable_most_optimizations", True)  # the programs here take longer to compile than to run
     yield os.environ | {
         "XDG_CACHE_HOME": str(home),
+        "JAX_COMPILATION_CACHE_DIR": programs,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "MPLCONFIGDIR": matplotlib.get_cachedir(),  # or matplotlib would look through all fonts again
     }

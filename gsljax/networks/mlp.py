@@ -1,7 +1,7 @@
 """Multilayer-perceptron actor-critic for vector observations."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -11,6 +11,20 @@ from gsljax.distributions import Categorical, ClampedGaussian, Distribution
 from gsljax.types import ActionSpec
 
 Activation = Literal["relu", "tanh"]
+
+
+def orthogonal(gain: float) -> nn.initializers.Initializer:
+    """Orthogonal weights times `gain`; under `vmap` one after another.
+
+    XLA's batched QR decomposition on the CPU can wait for its own threads for ever when other work runs beside it (seen
+    with jax 0.10.2 on two cores).
+    """
+    initialize = nn.initializers.orthogonal(gain)
+
+    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        return jax.custom_batching.sequential_vmap(lambda one: initialize(one, shape, dtype))(key)
+
+    return init
 
 
 class MLP(nn.Module):
@@ -24,7 +38,7 @@ class MLP(nn.Module):
         """`[..., D]` to `[..., hidden[-1]]`."""
         activate = {"relu": nn.relu, "tanh": nn.tanh}[self.activation]
         for units in self.hidden:
-            inputs = activate(nn.Dense(units, kernel_init=nn.initializers.orthogonal(2**0.5))(inputs))
+            inputs = activate(nn.Dense(units, kernel_init=orthogonal(2**0.5))(inputs))
         return inputs
 
 
@@ -47,7 +61,7 @@ class GaussianHead(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array) -> ClampedGaussian:
         """`[..., D_features]` to a Gaussian with mean and std `[..., dimension]`."""
-        mean = nn.Dense(self.dimension, kernel_init=nn.initializers.orthogonal(0.01))(features)
+        mean = nn.Dense(self.dimension, kernel_init=orthogonal(0.01))(features)
         log_std = self.param("log_std", nn.initializers.constant(jnp.log(self.initial_std)), (self.dimension,))
         std = jnp.clip(jnp.exp(log_std), self.min_std, self.max_std)
         return ClampedGaussian(nn.tanh(mean) if self.squash_mean else mean, jnp.broadcast_to(std, mean.shape))
@@ -81,11 +95,9 @@ class ActorCritic(nn.Module):
             value_features = features
         else:
             value_features = MLP(self.hidden, self.activation, name="value_trunk")(observation)
-        value = nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0), name="value_head")(value_features)[..., 0]
+        value = nn.Dense(1, kernel_init=orthogonal(1.0), name="value_head")(value_features)[..., 0]
         if self.action.num_actions is not None:
-            logits_layer = nn.Dense(
-                self.action.num_actions, kernel_init=nn.initializers.orthogonal(0.01), name="policy_head"
-            )
+            logits_layer = nn.Dense(self.action.num_actions, kernel_init=orthogonal(0.01), name="policy_head")
             return Categorical(logits_layer(features)), value
         assert self.action.dimension is not None
         head = GaussianHead(

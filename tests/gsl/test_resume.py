@@ -98,7 +98,7 @@ def test_kill_9_in_every_stage(uninterrupted, compilation_cache, tmp_path):
         assert process.returncode == -signal.SIGKILL and seen, seen
         complete = [record["name"] for record in _records(path)]
         under_way += [stage for stage in STAGES if stage not in complete][:1]
-    assert len(set(under_way)) >= 4, under_way  # that many different stages were really cut off
+    assert len(set(under_way)) >= 3, under_way  # that many different stages were really cut off
     assert_same_run(watch(path, FINE_TUNED), uninterrupted)
 
 
