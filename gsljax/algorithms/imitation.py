@@ -33,6 +33,9 @@ class ImitationConfig:
     """The demonstration term enters every interval-th minibatch update."""
     freeze_scale: bool = True
     """Keep the demonstration term's gradient off the policy's std."""
+    demonstration_std: float | None = None
+    """Std with which demonstrated actions are scored, in place of the policy's (continuous actions). The pull of dapg on
+    a pair vanishes where the policy is several stds away from it: a wide, constant one still reaches such pairs."""
 
     @property
     def weight(self) -> float:
@@ -50,6 +53,10 @@ class ImitationConfig:
         if not 0 < self.classic_decay <= 1:
             raise UserError(
                 f"The imitation's classic_decay is {self.classic_decay}, but must be above 0 and at most 1."
+            )
+        if self.demonstration_std is not None and not 0 < self.demonstration_std < math.inf:
+            raise UserError(
+                f"The imitation's demonstration_std is {self.demonstration_std}, but must be positive and finite."
             )
         if self.interval < 1:
             raise UserError(f"The imitation's interval is {self.interval}, but must be at least 1.")
@@ -76,7 +83,9 @@ def imitation_loss(
     Returns:
       The loss and its metrics.
     """
-    if config.freeze_scale:
+    if config.demonstration_std is not None:
+        policy = policy.with_std(config.demonstration_std)
+    elif config.freeze_scale:
         policy = policy.freeze_scale()
     log_prob = policy.log_prob(batch.action)
     if config.method == "dapg":

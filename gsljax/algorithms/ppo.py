@@ -196,8 +196,7 @@ def make_ppo(
             masked(rollout.observation[:-1]), masked(rollout.action), rollout.valid, rollout.log_prob, value,
             normalize(advantage, rollout.valid), advantage + value,
         )  # fmt: skip
-        highest = jnp.max(jnp.where(rollout.valid, advantage, -jnp.inf))
-        advantage_max = jnp.where(jnp.any(rollout.valid), highest, 0.0)
+        advantage_max = jnp.max(jnp.where(rollout.valid, advantage, 0.0))  # never negative: it would repel
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples), advantage_max
 
     def update(

@@ -49,11 +49,11 @@ class BrushMazeConfig:
     """An episode is a success if it ends this close to its goal."""
     start_noise: float = 0.2
     """The start is uniform over 0 <= x <= twice this, |y| <= this, cut to the corridor."""
-    intervals_per_goal: int = 2
+    intervals_per_goal: int = 3
     """Number of disjoint context intervals that stand for the same goal: the more, the harder c is to read."""
     interval_gap: float = 0.5
     """Share of [-context_scale, context_scale] left empty between the intervals."""
-    context_scale: float = 0.2
+    context_scale: float = 1.0
     """The context intervals lie in [-context_scale, context_scale]: the smaller, the harder c is to read."""
     position_scale: float = 0.2
     """Positions are multiplied by this in the observation."""

@@ -1,6 +1,7 @@
 """The configuration of a GSL run: what a preset fills in and the command line lets the user change."""
 
 import dataclasses
+import math
 import typing
 from typing import Any, Literal, TypeVar
 
@@ -15,6 +16,7 @@ from gsljax.types import EnvSpec
 AnyConfig = TypeVar("AnyConfig")
 AnyGSLConfig = TypeVar("AnyGSLConfig", bound="GSLConfig")
 
+DemonstrationLabel = Literal["played", "mode"]
 Method = Literal["gsl", "ppo", "gsl-classic", "gsl-bc", "gsl-no-demonstrations", "gsl-scratch"]
 
 IMITATION_OF_METHOD: dict[str, ImitationMethod] = {
@@ -62,12 +64,17 @@ class TrainingConfig:
     """Parallel environments of each member."""
     anneal: bool = False
     """Whether the learning rate falls linearly to 0 over the stage's samples."""
+    initial_std: float | None = None
+    """Std that the stage's members start with, for clones that must explore anew (continuous actions); None keeps what
+    they were cloned with."""
     ppo: PPOConfig = dataclasses.field(default_factory=PPOConfig)
     """The algorithm's settings."""
 
     def __post_init__(self):
         if self.lanes < 1:
             raise UserError(f"The number of lanes is {self.lanes}, but must be at least 1.")
+        if self.initial_std is not None and not 0 < self.initial_std < math.inf:
+            raise UserError(f"A stage's initial_std is {self.initial_std}, but must be positive and finite.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +89,10 @@ class DemonstrationConfig:
     """Keep only episodes that were a success."""
     min_return: float | None = None
     """Keep only episodes with at least this return."""
+    label: DemonstrationLabel = "played"
+    """Which action a pair holds: the one that was played, or the player's mode at the same observation. The mode has no
+    exploration noise to be averaged out, while the noise still spreads the observations (as in DART, Laskey et al.
+    2017)."""
 
     def __post_init__(self):
         if self.specialist_episodes < 1:
@@ -90,6 +101,9 @@ class DemonstrationConfig:
             raise UserError(
                 f"The number of generalist_episodes is {self.generalist_episodes}, but must not be negative."
             )
+        if self.label not in typing.get_args(DemonstrationLabel):
+            allowed = " or ".join(repr(label) for label in typing.get_args(DemonstrationLabel))
+            raise UserError(f"The demonstrations' label is {self.label!r}, but must be {allowed}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,6 +223,12 @@ def check_against(config: GSLConfig, spec: EnvSpec) -> None:
     num_variations, horizon = spec.num_variations, spec.horizon
     for name in ("baseline",) if config.method == "ppo" else ("generalist", "specialist", "phase_two"):
         training: TrainingConfig = getattr(config, name)
+        network = config.network
+        if training.initial_std is not None and not network.min_std <= training.initial_std <= network.max_std:
+            raise UserError(
+                f"{name}.initial_std is {training.initial_std}, but must lie between network.min_std and "
+                f"network.max_std ({network.min_std} and {network.max_std})."
+            )
         if training.ppo.minibatch_size > training.lanes * config.rollout_steps:
             raise UserError(
                 f"{name}.ppo.minibatch_size is {training.ppo.minibatch_size}, but a rollout of {training.lanes} lanes "

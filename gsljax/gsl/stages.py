@@ -16,6 +16,7 @@ from gsljax.gsl.demonstrations import GENERALIST, Demonstrations
 from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.gsl.population_training import TrainingStage, train_population
+from gsljax.networks.mlp import with_std
 from gsljax.rollout import collect
 from gsljax.train_state import TrainState, clone, take
 from gsljax.types import Rollout
@@ -56,6 +57,8 @@ def _training_stage(
         fresh = experiment.over_members(algorithm.init)(jax.random.split(experiment.key(name, "members"), count))
         if params is not None:
             fresh = fresh._replace(params=params)
+        if training.initial_std is not None:
+            fresh = fresh._replace(params=with_std(fresh.params, training.initial_std))
         if training.anneal:
             samples = jnp.full(count, budget / count, jnp.float32)
             fresh = fresh._replace(hyperparameters=fresh.hyperparameters._replace(anneal_samples=samples))
@@ -179,7 +182,11 @@ def _play(
     def play(state, choices, key):
         reset_key, act_key = jax.random.split(key)
         lanes = environment.reset(reset_key, choices)
-        return collect(environment, algorithm.act, state, lanes, act_key, environment.spec.horizon)[1]
+        rollout = collect(environment, algorithm.act, state, lanes, act_key, environment.spec.horizon)[1]
+        if experiment.config.demonstrations.label == "mode":
+            mode = algorithm.act(state, rollout.observation[:-1], act_key, deterministic=True).action
+            rollout = rollout._replace(action=mode)
+        return rollout
 
     choices = jnp.asarray(variations[:, lane_variations, None], jnp.int32)
     keys = jax.random.split(key, len(variations))

@@ -11,8 +11,9 @@ def dapg_loss(log_prob: jax.Array, advantage_max: jax.Array, weight: Scalar) -> 
     """The paper's smoothed DAPG: −ω · A_max · mean π(a|s) over demonstrated pairs (GSL §4, App. A).
 
     The *probability* (density) exp(log π), not log π: pairs that the policy already plays draw it most, hopeless ones
-    hardly. For a continuous policy the density is unbounded as the std shrinks; pass log-probabilities of a
-    distribution whose scale is frozen (`Distribution.freeze_scale`) to keep the term off the std.
+    hardly. For a continuous policy the density is unbounded as the std shrinks, and flat a few stds away; pass
+    log-probabilities of a distribution whose scale is frozen (`Distribution.freeze_scale`) or another
+    (`Distribution.with_std`) to keep the term off the std.
 
     Args:
       log_prob: `[B]` of the demonstrated actions under the current policy.

@@ -67,6 +67,15 @@ class GaussianHead(nn.Module):
         return ClampedGaussian(nn.tanh(mean) if self.squash_mean else mean, jnp.broadcast_to(std, mean.shape))
 
 
+def with_std(params: Any, std: float) -> Any:
+    """Parameters in which every `log_std` of a `GaussianHead` stands at `std`; unchanged where there is none."""
+
+    def at_std(path, leaf):
+        return jnp.full_like(leaf, jnp.log(std)) if path[-1].key == "log_std" else leaf
+
+    return jax.tree_util.tree_map_with_path(at_std, params)
+
+
 class ActorCritic(nn.Module):
     """Policy and value of a vector observation, on one shared trunk or on two.
 

@@ -35,26 +35,30 @@ class MazeConfig(GSLConfig):
 
 
 CONFIG = MazeConfig(
-    total_samples=390_000,
+    total_samples=450_000,
     rollout_steps=151,  # one episode of 150 steps [T] and its reset: 40 lanes are 6,000 samples an epoch
     network=NetworkConfig(  # 2 × 256 ReLU [T]
         hidden=(256, 256), activation="relu", initial_std=0.6, min_std=0.1, max_std=1.0, squash_mean=True
     ),
-    baseline=TrainingConfig(lanes=40, ppo=_ppo(learning_rate=2e-3, num_epochs=20, minibatch_size=250)),
+    baseline=TrainingConfig(lanes=40, anneal=True, ppo=_ppo(learning_rate=2e-3, num_epochs=20, minibatch_size=250)),
     generalist=TrainingConfig(lanes=40, ppo=_ppo(learning_rate=1e-3, num_epochs=10, minibatch_size=500)),
-    generalist_share=0.216,  # 14 epochs
-    plateau=PlateauCriterion(metric="success", kernel_sigma=2.0, window=5, epsilon=0.01),  # epsilon [T]
+    generalist_share=0.267,  # at most 20 epochs
+    plateau=PlateauCriterion(metric="success", kernel_sigma=1.0, window=3, epsilon=0.01),  # epsilon [T]
     num_low_performing=5,  # [T]
     num_specialists=5,  # one goal each [T]
-    specialist=TrainingConfig(lanes=8, ppo=_ppo(learning_rate=2e-3, num_epochs=20, minibatch_size=250)),
-    specialist_share=0.154,  # 10 epochs
-    demonstrations=DemonstrationConfig(specialist_episodes=200),
+    specialist=TrainingConfig(
+        lanes=8, initial_std=0.9, ppo=_ppo(learning_rate=2e-3, num_epochs=20, minibatch_size=250)
+    ),
+    specialist_share=0.2,  # 15 epochs
+    demonstrations=DemonstrationConfig(specialist_episodes=200, label="mode"),
     phase_two=TrainingConfig(
         lanes=40,
         anneal=True,
         ppo=_ppo(learning_rate=3e-3, num_epochs=20, minibatch_size=250, entropy_coefficient=0.001),
     ),
-    imitation=ImitationConfig(dapg_weight=2.0, classic_weight=0.1, classic_decay=1.0, interval=1),
+    imitation=ImitationConfig(
+        dapg_weight=3.0, classic_weight=0.1, classic_decay=1.0, interval=1, demonstration_std=0.6
+    ),
     good_enough=0.98,
 )
 

@@ -52,6 +52,28 @@ def test_freeze_scale_keeps_the_gradient_off_the_std_alone(method):
     np.testing.assert_allclose(frozen_by_mean, by_mean, rtol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["dapg", "dapg-classic", "bc"])
+def test_a_demonstration_std_takes_the_place_of_the_policys(method):
+    def loss_and_gradient(config, std):
+        return jax.value_and_grad(lambda mean, std: loss_of(config, mean, std)[0], (0, 1))(MEAN, jnp.float32(std))
+
+    wide = ImitationConfig(method, demonstration_std=2.0)
+    found, (by_mean, by_std) = loss_and_gradient(wide, 0.1)
+    expected, (expected_by_mean, _) = loss_and_gradient(ImitationConfig(method), 2.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(by_mean, expected_by_mean, rtol=1e-6)
+    assert by_std == 0
+
+
+def test_a_wide_demonstration_std_reaches_pairs_that_the_policy_is_far_from():
+    def pull(std, demonstration_std):
+        config = ImitationConfig("dapg", demonstration_std=demonstration_std)
+        return jnp.abs(jax.grad(lambda mean: loss_of(config, mean, std)[0])(MEAN)[2, 0])  # the pair is 2 away
+
+    assert pull(0.1, None) < 1e-30  # 20 stds: exp(-200)
+    np.testing.assert_allclose(pull(0.1, 1.0), WEIGHT * ADVANTAGE_MAX / 3 * 2 * np.exp(LOG_DENSITY[2]), rtol=1e-5)
+
+
 def test_every_method_has_a_weight_of_its_own():
     weights = {"dapg_weight": 0.3, "classic_weight": 0.02, "bc_weight": 2.0}
     found = {m: ImitationConfig(m, **weights).weight for m in ("dapg", "dapg-classic", "bc", "none")}
@@ -72,6 +94,7 @@ def test_no_method_has_no_loss():
         ("bc_weight", (-0.1, math.nan, math.inf), (0.0, 3.0)),
         ("classic_decay", (0.0, -1.0, 1.1, math.nan), (0.5, 1.0)),
         ("interval", (0, -1), (1,)),
+        ("demonstration_std", (0.0, -1.0, math.nan, math.inf), (None, 0.5)),
     ],
 )
 def test_configurations_out_of_range_are_refused(name, wrong, right):

@@ -49,6 +49,8 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
         ({"num_specialists": 3}, r"^num_specialists is 3, but must divide num_low_performing \(5\), so that"),
         ({"num_low_performing": 4}, r"^num_specialists is 5, but must divide num_low_performing \(4\), so that"),
         ({"generalist__lanes": 0}, r"^The number of lanes is 0, but must be at least 1\.$"),
+        ({"specialist__initial_std": 0.0}, r"^A stage's initial_std is 0\.0, but must be positive and finite\.$"),
+        ({"demonstrations__label": "mean"}, r"^The demonstrations' label is 'mean', but must be 'played' or 'mode'\.$"),
         ({"network__hidden": ()}, r"hidden layers are \(\), but must be one or more positive widths\.$"),
         ({"network__hidden": (8, 0)}, r"hidden layers are \(8, 0\), but must be"),
         ({"network__min_std": 2.0}, r"min_std, initial_std and max_std are 2\.0, 0\.6 and 1\.0, but must be"),
@@ -85,6 +87,7 @@ def test_a_value_that_cannot_be_is_refused(changes, message):
         ({"baseline__ppo__minibatch_size": 111, "method": "ppo"}, r"^baseline\.ppo\.minibatch_size is 111, but .* 110"),
         ({"generalist__ppo__minibatch_size": 111}, r"^generalist\.ppo\.minibatch_size is 111, but .* only 110"),
         ({"specialist__ppo__minibatch_size": 23}, r"^specialist\.ppo\.minibatch_size is 23, but .* only 22"),
+        ({"specialist__initial_std": 1.5}, r"^specialist\.initial_std is 1\.5, but must lie between network\.min_std and"),
         ({"phase_two__ppo__minibatch_size": 111}, r"^phase_two\.ppo\.minibatch_size is 111, but .* only 110"),
     ],
 )
@@ -104,6 +107,8 @@ def test_sizes_that_do_not_fit_are_refused(changes, message):
         {"baseline__lanes": 10**6},
         {"generalist_share": 0.034, "specialist_share": 0.034, "fine_tuning_share": 0.007},
         {"specialist__ppo__minibatch_size": 22},
+        {"specialist__initial_std": 0.1, "phase_two__initial_std": 1.0},
+        {"method": "ppo", "specialist__initial_std": 1.5},
     ],
 )
 def test_sizes_that_just_fit_are_taken(changes):

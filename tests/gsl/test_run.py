@@ -24,6 +24,7 @@ pytestmark = [
 
 FINE_TUNED = changed(fine_tuning_share=0.05)
 FEW = changed(num_low_performing=2, num_specialists=2, demonstrations__generalist_episodes=7)
+MODES = changed(specialist__initial_std=0.9, demonstrations__label="mode")
 CONFIGS = {
     "ppo": changed(method="ppo"),
     "gsl": CONFIG,
@@ -33,6 +34,7 @@ CONFIGS = {
     "gsl-scratch": changed(method="gsl-scratch"),
     "gsl, fine-tuned": FINE_TUNED,
     "gsl, two specialists": FEW,
+    "gsl, modes": MODES,
 }
 
 
@@ -203,6 +205,26 @@ def test_demonstrations_are_the_best_specialists_own(runs):
     np.testing.assert_array_equal(kept.variation, kept.source)  # one goal each, in order
     assert run.outcome.subsets is not None
     np.testing.assert_array_equal(run.outcome.subsets, np.arange(5)[:, None])
+
+
+@pytest.mark.slow
+def test_a_specialist_may_explore_anew_and_demonstrate_its_mode(runs):
+    run, played = runs("gsl, modes"), runs("gsl")
+    assert run.outcome.generalist is not None and run.outcome.specialists is not None
+    started = take(run.stages["specialists"].members().params, 0)
+    np.testing.assert_allclose(started["params"]["policy_head"]["log_std"], np.log(0.9), rtol=1e-6)
+    started["params"]["policy_head"]["log_std"] = run.outcome.generalist.params["params"]["policy_head"]["log_std"]
+    assert_same(started, run.outcome.generalist.params)  # nothing else is different
+    path = run.path / "demonstrations" / "demonstrations.npz"
+    kept = demonstration_sets.load(path, _spec())
+    source = kept.source[kept.episode]
+    for index in range(5):
+        observation = kept.observation[source == index]
+        specialist = take(run.outcome.specialists, index)
+        mode = run.stages["specialists"].algorithm.act(specialist, observation, jax.random.key(0), True).action
+        np.testing.assert_allclose(kept.action[source == index], np.clip(mode, -1, 1), rtol=1e-4, atol=1e-5)
+    other = demonstration_sets.load(played.path / "demonstrations" / "demonstrations.npz", _spec())
+    assert np.abs(kept.action).std() < np.abs(other.action).std()  # those that were played are noisy
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import pytest
 
 from gsljax.distributions import Categorical, ClampedGaussian
 from gsljax.networks import MLP, ActorCritic, GaussianHead
+from gsljax.networks.mlp import with_std
 from gsljax.types import ActionSpec
 
 DISCRETE, CONTINUOUS = ActionSpec(num_actions=4), ActionSpec(dimension=3)
@@ -122,3 +123,12 @@ def test_squashed_means_stay_in_the_action_range():
     np.testing.assert_allclose(
         head.apply(params, OBSERVATION).mean, np.tanh(plain.apply(params, OBSERVATION).mean), rtol=1e-5
     )
+
+
+def test_with_std_sets_the_std_and_nothing_else():
+    head, params = gaussian(0.3)
+    changed = with_std(params, 0.8)
+    np.testing.assert_allclose(head.apply(changed, OBSERVATION).std, np.full((6, 3), 0.8), rtol=1e-6)
+    np.testing.assert_array_equal(head.apply(changed, OBSERVATION).mean, head.apply(params, OBSERVATION).mean)
+    discrete = {"params": {"Dense_0": {"kernel": jnp.ones((2, 3))}}}
+    np.testing.assert_array_equal(with_std(discrete, 0.8)["params"]["Dense_0"]["kernel"], np.ones((2, 3)))
