@@ -34,13 +34,20 @@ class MazeConfig(GSLConfig):
     """Geometry, context, reward and observation."""
 
 
+_LONG = TrainingConfig(
+    lanes=40,
+    anneal=True,
+    ppo=_ppo(learning_rate=3e-3, num_epochs=20, minibatch_size=250, entropy_coefficient=0.001),
+)
+"""Of the two stages that end a run: the baseline has the same settings as phase II."""
+
 CONFIG = MazeConfig(
     total_samples=450_000,
     rollout_steps=151,  # one episode of 150 steps [T] and its reset: 40 lanes are 6,000 samples an epoch
     network=NetworkConfig(  # 2 × 256 ReLU [T]
         hidden=(256, 256), activation="relu", initial_std=0.6, min_std=0.1, max_std=1.0, squash_mean=True
     ),
-    baseline=TrainingConfig(lanes=40, anneal=True, ppo=_ppo(learning_rate=2e-3, num_epochs=20, minibatch_size=250)),
+    baseline=_LONG,  # the best of the settings tried for it
     generalist=TrainingConfig(lanes=40, ppo=_ppo(learning_rate=1e-3, num_epochs=10, minibatch_size=500)),
     generalist_share=0.267,  # at most 20 epochs
     plateau=PlateauCriterion(metric="success", kernel_sigma=1.0, window=3, epsilon=0.01),  # epsilon [T]
@@ -51,11 +58,7 @@ CONFIG = MazeConfig(
     ),
     specialist_share=0.2,  # 15 epochs
     demonstrations=DemonstrationConfig(specialist_episodes=200, label="mode"),
-    phase_two=TrainingConfig(
-        lanes=40,
-        anneal=True,
-        ppo=_ppo(learning_rate=3e-3, num_epochs=20, minibatch_size=250, entropy_coefficient=0.001),
-    ),
+    phase_two=_LONG,
     imitation=ImitationConfig(
         dapg_weight=3.0, classic_weight=0.1, classic_decay=1.0, interval=1, demonstration_std=0.6
     ),
