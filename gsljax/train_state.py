@@ -12,13 +12,15 @@ class TrainState(NamedTuple):
     """Everything one member carries from update to update.
 
     Attributes:
-      params: network parameters.
+      params: the networks' variables: what a clone inherits and a best checkpoint keeps, observation statistics
+        included.
       optimizer_state: the optax state for them.
       hyperparameters: traced hyperparameters, a NamedTuple of scalars of the algorithm's own (they may differ between
         members).
       key: typed random key for the updates.
       num_updates: int32, number of `update` calls so far.
       num_samples: int32, number of valid steps in their rollouts.
+      memory: what else the algorithm keeps, by name: replay, a discriminator, reward statistics.
     """
 
     params: Any
@@ -27,6 +29,7 @@ class TrainState(NamedTuple):
     key: jax.Array
     num_updates: jax.Array
     num_samples: jax.Array
+    memory: Any = ()
 
 
 def clone(member: Tree, count: int) -> Tree:

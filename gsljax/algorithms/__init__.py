@@ -1,7 +1,23 @@
-"""Algorithms as frozen bundles `init / act / update`, and the imitation terms that plug into them."""
+"""Algorithms as frozen bundles `init / act / update`, and how they use demonstrations."""
 
+from gsljax.algorithms.adversary import GAILConfig
 from gsljax.algorithms.base import ActorOutput, Algorithm
 from gsljax.algorithms.imitation import ImitationConfig
+from gsljax.algorithms.ppg import PPGConfig, make_ppg
 from gsljax.algorithms.ppo import PPOConfig, PPOHyperparameters, make_ppo
+from gsljax.algorithms.sac import SACConfig, SACHyperparameters, make_sac
 
-__all__ = ["ActorOutput", "Algorithm", "ImitationConfig", "PPOConfig", "PPOHyperparameters", "make_ppo"]
+__all__ = [
+    "ActorOutput",
+    "Algorithm",
+    "GAILConfig",
+    "ImitationConfig",
+    "PPGConfig",
+    "PPOConfig",
+    "PPOHyperparameters",
+    "SACConfig",
+    "SACHyperparameters",
+    "make_ppg",
+    "make_ppo",
+    "make_sac",
+]

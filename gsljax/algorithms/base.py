@@ -17,6 +17,14 @@ class ActorOutput(NamedTuple):
     value: jax.Array
 
 
+class InitFunction(Protocol):
+    """Makes a fresh member."""
+
+    def __call__(self, key: jax.Array, rollout_shape: tuple[int, int] | None = None) -> TrainState:
+        """A state for rollouts of `(T, N)` steps and lanes, which an algorithm that stores them must know."""
+        ...
+
+
 class ActFunction(Protocol):
     """Chooses an action per lane."""
 
@@ -41,14 +49,14 @@ class Algorithm(NamedTuple):
     """An algorithm as an immutable bundle of pure functions (in the manner of `optax.GradientTransformation`).
 
     Attributes:
-      init: key to a fresh `TrainState`.
+      init: key to a fresh `TrainState`; some algorithms must know the rollouts' shape `(T, N)` too.
       act: state, observations `[N, ...]` and a key to `ActorOutput`.
       update: state, rollout and, if it imitates, demonstration minibatches to the next state and metrics.
       num_demonstration_pairs: how many pairs one `update` wants, as `[minibatches, pairs]`; (0, 0) if it does not
         imitate.
     """
 
-    init: Callable[[jax.Array], TrainState]
+    init: InitFunction
     act: ActFunction
     update: UpdateFunction
     num_demonstration_pairs: Callable[[int], tuple[int, int]]

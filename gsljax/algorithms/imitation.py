@@ -1,4 +1,4 @@
-"""Imitation by an auxiliary loss: DAPG in two forms, and BC, as plug-ins that any policy-gradient algorithm takes."""
+"""How demonstrations are used: by an auxiliary loss (DAPG in two forms, BC) or by an auxiliary reward (GAIL)."""
 
 import dataclasses
 import math
@@ -6,12 +6,13 @@ from typing import Literal, get_args
 
 import jax
 
+from gsljax.algorithms.adversary import GAILConfig
 from gsljax.distributions import Distribution
 from gsljax.errors import UserError
 from gsljax.losses import bc_loss, classic_dapg_loss, dapg_loss
 from gsljax.types import DemonstrationBatch, Metrics, Scalar
 
-ImitationMethod = Literal["none", "dapg", "dapg-classic", "bc"]
+ImitationMethod = Literal["none", "dapg", "dapg-classic", "bc", "gail"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,8 @@ class ImitationConfig:
 
     method: ImitationMethod = "dapg"
     """dapg: the paper's smoothed form; dapg-classic: log-likelihood with a decaying weight; bc: the likelihood alone,
-    without the reinforcement-learning loss; none: demonstrations unused."""
+    without the reinforcement-learning loss; gail: a discriminator's reward beside the environment's; none:
+    demonstrations unused."""
     dapg_weight: float = 0.5
     """Weight of the demonstration term of dapg (ω; the authors' 0.5)."""
     classic_weight: float = 0.01
@@ -29,19 +31,28 @@ class ImitationConfig:
     """Decay of dapg-classic's weight per update (λ1)."""
     bc_weight: float = 1.0
     """Weight of the likelihood in bc."""
+    gail_weight: float = 0.7
+    """Share of the discriminator's reward in gail (1 - beta; the paper's beta is 0.3)."""
+    gail: GAILConfig = dataclasses.field(default_factory=GAILConfig)
+    """The discriminator of gail."""
     interval: int = 4
     """The demonstration term enters every interval-th minibatch update."""
     freeze_scale: bool = True
     """Keep the demonstration term's gradient off the policy's std."""
     demonstration_std: float | None = None
-    """Std with which demonstrated actions are scored, in place of the policy's (continuous actions). The pull of dapg on
-    a pair vanishes where the policy is several stds away from it: a wide, constant one still reaches such pairs."""
+    """Std with which demonstrated actions are scored, in place of the policy's (continuous actions). The pull of dapg
+    on a pair vanishes where the policy is several stds away: a wide, constant one still reaches such pairs."""
 
     @property
     def weight(self) -> float:
         """The weight of the method's demonstration term."""
-        weights = {"dapg": self.dapg_weight, "dapg-classic": self.classic_weight, "bc": self.bc_weight, "none": 0.0}
-        return weights[self.method]
+        weights = {"dapg": self.dapg_weight, "dapg-classic": self.classic_weight, "bc": self.bc_weight}
+        return (weights | {"gail": self.gail_weight, "none": 0.0})[self.method]
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether the method adds a term to the policy's loss."""
+        return self.method in ("dapg", "dapg-classic", "bc")
 
     def __post_init__(self):
         if self.method not in get_args(ImitationMethod):
@@ -50,6 +61,8 @@ class ImitationConfig:
         for name in ("dapg_weight", "classic_weight", "bc_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"The imitation's {name} is {getattr(self, name)}, but must be at least 0 and finite.")
+        if not 0 <= self.gail_weight <= 1:
+            raise UserError(f"The imitation's gail_weight is {self.gail_weight}, but must lie between 0 and 1.")
         if not 0 < self.classic_decay <= 1:
             raise UserError(
                 f"The imitation's classic_decay is {self.classic_decay}, but must be above 0 and at most 1."
@@ -97,3 +110,16 @@ def imitation_loss(
     raise UserError(
         f"The imitation method is {config.method!r}, which has no loss; allowed are dapg, dapg-classic, bc."
     )
+
+
+def check_demonstrations(name: str, demonstrations: DemonstrationBatch | None, expected: tuple[int, int]) -> None:
+    """Refuse demonstration minibatches of another leading shape than the algorithm called `name` asked for.
+
+    Raises:
+      UserError: naming both shapes.
+    """
+    found = None if demonstrations is None else tuple(demonstrations.action.shape[:2])
+    if found != expected:
+        raise UserError(
+            f"{name}'s update needs demonstration minibatches of leading shape {expected}, but got {found}."
+        )

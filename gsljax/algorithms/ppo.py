@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gsljax.algorithms.base import ActorOutput, Algorithm
-from gsljax.algorithms.imitation import ImitationConfig, imitation_loss
+from gsljax.algorithms.adversary import PolicyPairs, make_adversary
+from gsljax.algorithms.base import ActFunction, ActorOutput, Algorithm, InitFunction
+from gsljax.algorithms.imitation import ImitationConfig, check_demonstrations, imitation_loss
 from gsljax.distributions import Distribution
 from gsljax.errors import UserError
 from gsljax.losses import (
@@ -25,6 +26,7 @@ from gsljax.losses import (
     normalize,
     value_loss,
 )
+from gsljax.normalization import NormalizedObservation, initial_reward_scaling, scale_rewards, update_observations
 from gsljax.train_state import TrainState
 from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Rollout, Scalar
 
@@ -70,6 +72,10 @@ class PPOConfig:
     """Gradients are scaled down to this global norm."""
     clip_value_loss: bool = False
     """Whether the value loss is clipped too."""
+    normalize_observations: bool = False
+    """Whether the networks see observations normalised by running statistics."""
+    normalize_rewards: bool = False
+    """Whether rewards are divided by the std of the running discounted return (gamma 0.99, clipped to 10)."""
 
     def __post_init__(self):
         for name in ("num_epochs", "minibatch_size"):
@@ -108,39 +114,87 @@ class _Samples(NamedTuple):
     target: jax.Array
 
 
+class PolicyPhase(NamedTuple):
+    """PPO's parts, for algorithms that build on it: as `Algorithm`, but `update` returns the value targets as well.
+
+    Attributes:
+      init, act, num_demonstration_pairs: see `Algorithm`.
+      update: state, rollout and demonstrations to the next state, metrics, and value targets `[T, N]`.
+      network: the network that parameters are applied with, normalisation included.
+    """
+
+    init: InitFunction
+    act: ActFunction
+    update: Callable[..., tuple[TrainState, Metrics, jax.Array]]
+    num_demonstration_pairs: Callable[[int], tuple[int, int]]
+    network: nn.Module
+
+
 def make_ppo(
     network: nn.Module, spec: EnvSpec, config: PPOConfig, imitation: ImitationConfig | None = None
 ) -> Algorithm:
     """PPO for a network that maps observations to `(Distribution, value)`.
 
-    With `imitation`, `update` takes demonstration minibatches `[M, B, ...]` shaped as `num_demonstration_pairs` says,
-    and adds the demonstration term to the gradient of every `imitation.interval`-th minibatch, one of the M to each.
-    `bc` drops the policy loss and the entropy bonus, and keeps the value loss.
+    With `imitation`, `update` takes demonstration minibatches `[M, B, ...]` shaped as `num_demonstration_pairs` says.
+    A method with a loss adds it to the gradient of every `imitation.interval`-th minibatch, one of the M to each;
+    `bc` drops the policy loss and the entropy bonus, and keeps the value loss. `gail` trains a discriminator with the M
+    first, and PPO then sees the mixed reward.
 
     Args:
       network: Flax module; `apply(params, observation)` returns a distribution and values.
       spec: the environment's shapes.
       config: settings; see `PPOConfig` for which are traced.
-      imitation: the demonstration term, None for plain PPO.
+      imitation: how demonstrations are used, None for plain PPO.
 
     Returns:
-      The bundle. `update` raises `UserError` (while it is traced) where a rollout holds less than one minibatch or the
-      demonstrations do not have the expected shape.
+      The bundle. `init` needs the rollouts' shape where rewards are normalised. `update` raises `UserError` (while it
+      is traced) where a rollout holds less than one minibatch or the demonstrations do not have the expected shape.
     """
+    phase = make_policy_phase(network, spec, config, imitation)
+
+    def update(
+        state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None = None
+    ) -> tuple[TrainState, Metrics]:
+        return phase.update(state, rollout, demonstrations)[:2]
+
+    return Algorithm(phase.init, phase.act, update, phase.num_demonstration_pairs)
+
+
+def make_policy_phase(
+    network: nn.Module, spec: EnvSpec, config: PPOConfig, imitation: ImitationConfig | None = None
+) -> PolicyPhase:
+    """What `make_ppo` makes its bundle of; see there."""
     if imitation is not None and imitation.method == "none":
         imitation = None
+    if config.normalize_observations:
+        if spec.observation_dtype != "float32":
+            raise UserError(
+                f"PPO's normalize_observations needs float32 observations, but those of {spec.name} are "
+                f"{spec.observation_dtype}."
+            )
+        network = NormalizedObservation(network, spec.observation_shape)
     apply = cast(Callable[[Any, jax.Array], tuple[Distribution, jax.Array]], network.apply)
     optimizer = optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=1e-5))
+    has_imitation_loss = imitation is not None and imitation.has_loss
     reinforcement = 0.0 if imitation is not None and imitation.method == "bc" else 1.0
+    adversary = None
+    if imitation is not None and imitation.method == "gail":
+        adversary = make_adversary(spec, imitation.gail, lambda p, o, a: apply(p, o)[0].log_prob(a))
 
-    def init(key: jax.Array) -> TrainState:
+    def init(key: jax.Array, rollout_shape: tuple[int, int] | None = None) -> TrainState:
         params_key, state_key = jax.random.split(key)
         observation = jnp.zeros((1, *spec.observation_shape), spec.observation_dtype)
         params = network.init(params_key, observation)
+        memory = {}
+        if config.normalize_rewards:
+            if rollout_shape is None:
+                raise UserError("PPO with normalize_rewards needs the rollouts' shape (steps, lanes) in init.")
+            memory["reward_scaling"] = initial_reward_scaling(rollout_shape[1])
+        if adversary is not None:
+            memory["adversary"] = adversary.init(jax.random.fold_in(params_key, 1))
+        zero = jnp.zeros((), jnp.int32)
         traced = hyperparameters(config, imitation)
-        return TrainState(
-            params, optimizer.init(params), traced, state_key, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-        )
+        return TrainState(params, optimizer.init(params), traced, state_key, zero, zero, memory)
 
     def act(state: TrainState, observation: jax.Array, key: jax.Array, deterministic: bool = False) -> ActorOutput:
         policy, value = apply(state.params, observation)
@@ -182,38 +236,59 @@ def make_ppo(
             lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape),
         )
 
+    def shaped(
+        state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None
+    ) -> tuple[Rollout, dict[str, Any], Metrics]:
+        """The rollout with the rewards that PPO is to see, the memory afterwards, and metrics."""
+        memory, metrics = dict(state.memory), {}
+        if adversary is not None:
+            assert demonstrations is not None and imitation is not None
+            key, pairs_key = jax.random.split(jax.random.fold_in(state.key, state.num_updates))
+            pairs = _policy_pairs(rollout, pairs_key, num_demonstration_pairs(rollout.valid.size))
+            trained, metrics = adversary.update(memory["adversary"], state.params, pairs, demonstrations, key)
+            flat = _masked(rollout)
+            weight = state.hyperparameters.imitation_weight
+            reward = adversary.reward(
+                trained, state.params, flat.observation, flat.action, rollout.reward.reshape(-1), weight
+            )
+            rollout = rollout._replace(reward=reward.reshape(rollout.reward.shape))
+            memory["adversary"] = trained
+        if config.normalize_rewards:
+            ended = rollout.terminated | rollout.truncated
+            memory["reward_scaling"], reward = scale_rewards(
+                memory["reward_scaling"], rollout.reward, ended, rollout.valid
+            )
+            rollout = rollout._replace(reward=reward)
+        return rollout, memory, metrics
+
     def prepare(rollout: Rollout, traced: PPOHyperparameters) -> tuple[_Samples, jax.Array]:
         advantage = generalized_advantages(
             rollout.reward, rollout.value, rollout.terminated, rollout.truncated, rollout.valid,
             traced.discount, traced.gae_lambda,
         )  # fmt: skip
         value = rollout.value[:-1]
-
-        def masked(x):  # a gradient of 0 times NaN, from an observation that has no weight, would still be NaN
-            return jnp.where(rollout.valid.reshape(*rollout.valid.shape, *[1] * (x.ndim - 2)), x, jnp.zeros_like(x))
-
-        samples = _Samples(
-            masked(rollout.observation[:-1]), masked(rollout.action), rollout.valid, rollout.log_prob, value,
-            normalize(advantage, rollout.valid), advantage + value,
-        )  # fmt: skip
+        pairs = _masked(rollout)
         advantage_max = jnp.max(jnp.where(rollout.valid, advantage, 0.0))  # never negative: it would repel
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples), advantage_max
+        by_step = rollout.valid, rollout.log_prob, value, normalize(advantage, rollout.valid), advantage + value
+        valid, *others = (x.reshape(-1) for x in by_step)
+        return _Samples(pairs.observation, pairs.action, valid, *others), advantage_max
 
     def update(
         state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None = None
-    ) -> tuple[TrainState, Metrics]:
+    ) -> tuple[TrainState, Metrics, jax.Array]:
         rollout, demonstrations = jax.tree.map(jnp.asarray, (rollout, demonstrations))
-        samples, advantage_max = prepare(rollout, state.hyperparameters)
-        num_minibatches = _num_minibatches(samples.valid.shape[0])
+        num_minibatches = _num_minibatches(rollout.valid.size)
         if imitation is not None:
-            _check_demonstrations(demonstrations, num_demonstration_pairs(samples.valid.shape[0]))
+            check_demonstrations("PPO", demonstrations, num_demonstration_pairs(rollout.valid.size))
+        rollout, memory, reward_metrics = shaped(state, rollout, demonstrations)
+        samples, advantage_max = prepare(rollout, state.hyperparameters)
 
         def minibatch_step(carry, index_and_rows):
             params, optimizer_state = carry
             minibatch_index, rows = index_and_rows
             minibatch = jax.tree.map(lambda x: x[rows], samples)
             gradient, metrics = jax.grad(online_loss, has_aux=True)(params, minibatch, state.hyperparameters)
-            if imitation is not None:
+            if has_imitation_loss:
                 extra, extra_metrics = demonstration_gradient(
                     params, minibatch_index, demonstrations, advantage_max, state
                 )
@@ -232,19 +307,25 @@ def make_ppo(
             minibatch_step, (state.params, state.optimizer_state), (jnp.arange(rows.shape[0]), rows)
         )
         metrics = jax.tree.map(jnp.mean, metrics)
-        if imitation is not None:  # these are zero on the minibatches that the term skips
+        if has_imitation_loss:  # these are zero on the minibatches that the term skips
+            assert imitation is not None
             shown = rows.shape[0] / -(-rows.shape[0] // imitation.interval)
             metrics = {name: x * shown if name.startswith("demonstration") else x for name, x in metrics.items()}
+        metrics |= reward_metrics
         metrics["learning_rate"] = learning_rate
         metrics["advantage_max"] = advantage_max
         metrics["explained_variance"] = explained_variance(samples.old_value, samples.target, samples.valid)
-        return state._replace(
+        if config.normalize_observations:
+            params = update_observations(params, rollout.observation[:-1], rollout.valid)
+        state = state._replace(
             params=params,
             optimizer_state=optimizer_state,
             key=key,
             num_updates=state.num_updates + 1,
             num_samples=state.num_samples + jnp.sum(rollout.valid),
-        ), metrics
+            memory=memory,
+        )
+        return state, metrics, samples.target.reshape(rollout.valid.shape)
 
     def _num_minibatches(num_samples: int) -> int:
         if num_samples < config.minibatch_size:
@@ -263,13 +344,25 @@ def make_ppo(
     def num_demonstration_pairs(num_samples: int) -> tuple[int, int]:
         if imitation is None:
             return 0, 0
+        if imitation.method == "gail":
+            return imitation.gail.num_updates, imitation.gail.minibatch_size
         num_updates = config.num_epochs * _num_minibatches(num_samples)
         return -(-num_updates // imitation.interval), config.minibatch_size
 
-    return Algorithm(init, act, update, num_demonstration_pairs)
+    return PolicyPhase(init, act, update, num_demonstration_pairs, network)
 
 
-def _check_demonstrations(demonstrations: DemonstrationBatch | None, expected: tuple[int, int]) -> None:
-    found = None if demonstrations is None else tuple(demonstrations.action.shape[:2])
-    if found != expected:
-        raise UserError(f"PPO's update needs demonstration minibatches of leading shape {expected}, but got {found}.")
+def _masked(rollout: Rollout) -> PolicyPairs:
+    """The rollout's pairs, flat, and zero where not valid: a gradient of 0 times NaN would still be NaN."""
+
+    def masked(x):
+        return jnp.where(rollout.valid.reshape(*rollout.valid.shape, *[1] * (x.ndim - 2)), x, jnp.zeros_like(x))
+
+    pairs = PolicyPairs(masked(rollout.observation[:-1]), masked(rollout.action), rollout.valid)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), pairs)
+
+
+def _policy_pairs(rollout: Rollout, key: jax.Array, shape: tuple[int, int]) -> PolicyPairs:
+    """Minibatches `[M, B, ...]` of the rollout's pairs, drawn with replacement."""
+    rows = jax.random.randint(key, shape, 0, rollout.valid.size)
+    return jax.tree.map(lambda x: x[rows], _masked(rollout))

@@ -1,6 +1,7 @@
 """The stages of Algorithm 1 (GSL §4), each a line or two of it; every one is resumable and records its samples."""
 
 import time
+from functools import partial
 from typing import Any
 
 import jax
@@ -52,9 +53,10 @@ def _training_stage(
 ) -> TrainingStage:
     """A stage whose members start with `params` `[P, ...]` (None: initialised), with a fresh optimiser and own keys."""
     algorithm, count = experiment.algorithm(training.ppo, imitation), len(variations)
+    init = partial(algorithm.init, rollout_shape=(experiment.config.rollout_steps, training.lanes))
 
     def members() -> TrainState:
-        fresh = experiment.over_members(algorithm.init)(jax.random.split(experiment.key(name, "members"), count))
+        fresh = experiment.over_members(init)(jax.random.split(experiment.key(name, "members"), count))
         if params is not None:
             fresh = fresh._replace(params=params)
         if training.initial_std is not None:

@@ -1,5 +1,33 @@
-"""Flax Linen modules: policies and values. They know distributions and nothing else of gsljax."""
+"""Flax Linen modules: policies, values and discriminators. They know distributions and nothing else of gsljax."""
 
+from gsljax.networks.conv import Conv3x3
+from gsljax.networks.discriminator import Discriminator
+from gsljax.networks.impala import ImpalaActorCritic, ImpalaEncoder
 from gsljax.networks.mlp import MLP, ActorCritic, GaussianHead
+from gsljax.networks.phasic import PhasicActorCritic
+from gsljax.networks.point_cloud import PointCloud, PointCloudEncoder
+from gsljax.networks.soft_actor_critic import (
+    CategoricalActor,
+    DiscreteTwinQ,
+    TanhGaussianActor,
+    TwinQ,
+    VectorEncoder,
+)
 
-__all__ = ["MLP", "ActorCritic", "GaussianHead"]
+__all__ = [
+    "MLP",
+    "ActorCritic",
+    "CategoricalActor",
+    "Conv3x3",
+    "DiscreteTwinQ",
+    "Discriminator",
+    "GaussianHead",
+    "ImpalaActorCritic",
+    "ImpalaEncoder",
+    "PhasicActorCritic",
+    "PointCloud",
+    "PointCloudEncoder",
+    "TanhGaussianActor",
+    "TwinQ",
+    "VectorEncoder",
+]

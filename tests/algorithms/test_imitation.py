@@ -1,13 +1,14 @@
 """The imitation terms: which loss a configuration takes, with which weight, off which gradient."""
 
 import math
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsljax.algorithms.imitation import ImitationConfig, imitation_loss
+from gsljax.algorithms.imitation import ImitationConfig, ImitationMethod, imitation_loss
 from gsljax.distributions import ClampedGaussian
 from gsljax.errors import UserError
 from gsljax.types import DemonstrationBatch
@@ -76,8 +77,9 @@ def test_a_wide_demonstration_std_reaches_pairs_that_the_policy_is_far_from():
 
 def test_every_method_has_a_weight_of_its_own():
     weights = {"dapg_weight": 0.3, "classic_weight": 0.02, "bc_weight": 2.0}
-    found = {m: ImitationConfig(m, **weights).weight for m in ("dapg", "dapg-classic", "bc", "none")}
-    assert found == {"dapg": 0.3, "dapg-classic": 0.02, "bc": 2.0, "none": 0.0}
+    weights["gail_weight"] = 0.4
+    found = {m: ImitationConfig(m, **weights).weight for m in get_args(ImitationMethod)}
+    assert found == {"dapg": 0.3, "dapg-classic": 0.02, "bc": 2.0, "gail": 0.4, "none": 0.0}
 
 
 def test_no_method_has_no_loss():
@@ -88,7 +90,7 @@ def test_no_method_has_no_loss():
 @pytest.mark.parametrize(
     ("name", "wrong", "right"),
     [
-        ("method", ("gail", "DAPG"), ("bc",)),
+        ("method", ("gan", "DAPG"), ("bc", "gail")),
         ("dapg_weight", (-0.1, math.nan, math.inf), (0.0, 3.0)),
         ("classic_weight", (-0.1, math.nan, math.inf), (0.0, 3.0)),
         ("bc_weight", (-0.1, math.nan, math.inf), (0.0, 3.0)),

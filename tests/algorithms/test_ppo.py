@@ -18,10 +18,9 @@ from gsljax.distributions import Categorical
 from gsljax.errors import UserError
 from gsljax.losses import clipped_policy_loss, generalized_advantages, normalize, value_loss
 from gsljax.networks import ActorCritic
-from gsljax.population import over_members
-from gsljax.rollout import collect
 from gsljax.types import ActionSpec, DemonstrationBatch, EnvSpec, Rollout
 from tests import probe_environments as probes
+from tests.algorithms.learning import learn
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
@@ -44,36 +43,24 @@ VALUES = {
 }
 
 
-def learn(table, num_epochs, **network):
-    """One member per probe of a table, trained all at once: its lanes' spec, its `act` and its final state."""
-    environment = probes.lanes_of(table)
-    network = ActorCritic(environment.spec.action, hidden=(32,), activation="tanh", **network)
-    algorithm = make_ppo(network, environment.spec, LEARNING)
+def learnt(table, num_epochs, **network):
+    """The network and every probe's final parameters."""
+    made = []
 
-    def member(key, variation):
-        init_key, lanes_key, act_key = jax.random.split(key, 3)
-        start = algorithm.init(init_key), environment.reset(lanes_key, jnp.broadcast_to(variation, (16, 1)))
+    def make(spec):
+        made.append(ActorCritic(spec.action, hidden=(32,), activation="tanh", **network))
+        return make_ppo(made[0], spec, LEARNING)
 
-        def epoch(carry, key):
-            state, lanes = carry
-            lanes, rollout = collect(environment, algorithm.act, state, lanes, key, 8)
-            return (algorithm.update(state, rollout)[0], lanes), None
-
-        return jax.lax.scan(epoch, start, jax.random.split(act_key, num_epochs))[0][0]
-
-    keys = jax.random.split(jax.random.key(0), len(table))
-    states = jax.jit(over_members(member))(keys, jnp.arange(len(table)))
-    return network, states
+    _, states = learn(table, make, num_epochs)
+    return made[0], {name: state.params for name, state in states.items()}
 
 
 @pytest.fixture(scope="module")
 def discrete():
-    network, states = learn(probes.DISCRETE, 400)
+    network, params = learnt(probes.DISCRETE, 400)
 
     def outputs(name, observation):
-        index = list(probes.DISCRETE).index(name)
-        params = jax.tree.map(lambda x: x[index], states.params)
-        policy, value = network.apply(params, jnp.asarray(observation, jnp.float32))
+        policy, value = network.apply(params[name], jnp.asarray(observation, jnp.float32))
         return jax.nn.softmax(policy.logits), value
 
     return outputs
@@ -94,10 +81,9 @@ def test_policies_of_probes(discrete, name, observation, best):
 
 
 def test_continuous_probe():
-    network, states = learn(probes.CONTINUOUS, 300, initial_std=0.5, min_std=0.1, max_std=1.0)
-    params = jax.tree.map(lambda x: x[0], states.params)
+    network, params = learnt(probes.CONTINUOUS, 300, initial_std=0.5, min_std=0.1, max_std=1.0)
     for clue in (-1.0, 1.0):
-        policy, value = network.apply(params, jnp.array([clue, 0.0]))
+        policy, value = network.apply(params["target"], jnp.array([clue, 0.0]))
         np.testing.assert_allclose(policy.mean, 0.5 * clue, atol=0.1)
         assert np.all(policy.std < 0.35)  # a reward that falls with the deviation narrows the policy
         np.testing.assert_allclose(value, -np.sum(policy.std**2), atol=0.05)

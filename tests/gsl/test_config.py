@@ -87,7 +87,10 @@ def test_a_value_that_cannot_be_is_refused(changes, message):
         ({"baseline__ppo__minibatch_size": 111, "method": "ppo"}, r"^baseline\.ppo\.minibatch_size is 111, but .* 110"),
         ({"generalist__ppo__minibatch_size": 111}, r"^generalist\.ppo\.minibatch_size is 111, but .* only 110"),
         ({"specialist__ppo__minibatch_size": 23}, r"^specialist\.ppo\.minibatch_size is 23, but .* only 22"),
-        ({"specialist__initial_std": 1.5}, r"^specialist\.initial_std is 1\.5, but must lie between network\.min_std and"),
+        (
+            {"specialist__initial_std": 1.5},
+            r"^specialist\.initial_std is 1\.5, but must lie between network\.min_std and",
+        ),
         ({"phase_two__ppo__minibatch_size": 111}, r"^phase_two\.ppo\.minibatch_size is 111, but .* only 110"),
     ],
 )

@@ -15,14 +15,13 @@ from gsljax.gsl.demonstrations import GENERALIST
 from gsljax.run_directory import RunDirectory
 from gsljax.train_state import take
 from tests.gsl import tiny
-from tests.gsl.tiny import CONFIG, HORIZON, LANES, SPECIALIST_LANES, VARIATIONS, changed, watch
+from tests.gsl.tiny import CONFIG, FINE_TUNED, HORIZON, LANES, SPECIALIST_LANES, VARIATIONS, changed, watch
 
 pytestmark = [
     pytest.mark.usefixtures("compilation_cache"),
     pytest.mark.filterwarnings("ignore:Error reading persistent compilation cache"),  # another worker is writing it
 ]
 
-FINE_TUNED = changed(fine_tuning_share=0.05)
 FEW = changed(num_low_performing=2, num_specialists=2, demonstrations__generalist_episodes=7)
 MODES = changed(specialist__initial_std=0.9, demonstrations__label="mode")
 CONFIGS = {
@@ -252,6 +251,23 @@ def test_phase_two_starts_from_the_generalist_not_from_the_fine_tuned_one(runs):
     for specialist in range(5):
         assert_same(take(run.stages["specialists"].members().params, specialist), fine_tuned)
     assert_same(take(run.stages["imitation"].members().params, 0), generalist)
+
+
+@pytest.mark.slow
+def test_observation_statistics_go_with_the_parameters(runs):
+    """`FINE_TUNED` normalises: each stage goes on from the statistics of the one it was cloned from."""
+    run = runs("gsl, fine-tuned")
+
+    def count(params):
+        return np.asarray(params["statistics"]["observation"].count)
+
+    seen = {stage: count(run.acted[stage][0]) for stage in ("generalist", "fine_tuning", "specialists", "imitation")}
+    generalist = run.outcome.generalist
+    assert generalist is not None and seen["generalist"] == 0
+    assert seen["fine_tuning"] == seen["imitation"] == count(generalist.params) > 0
+    assert (seen["specialists"] > count(generalist.params)).all()  # what the fine-tuned one saw as well
+    spent = next(stage["samples"] for stage in run.summary["stages"] if stage["name"] == "imitation")
+    assert count(run.outcome.policy.params) == count(generalist.params) + spent
 
 
 @pytest.mark.slow

@@ -74,8 +74,15 @@ def changed(config: Any = CONFIG, **changes: Any) -> Any:
     return dataclasses.replace(config, **values)
 
 
-FINE_TUNED: MazeConfig = changed(fine_tuning_share=0.05)
-"""With all stages there are."""
+FINE_TUNED: MazeConfig = changed(
+    fine_tuning_share=0.05,
+    **{
+        f"{stage}__ppo__normalize_{what}": True
+        for stage in ("generalist", "specialist", "phase_two")
+        for what in ("observations", "rewards")
+    },
+)
+"""With all stages there are, and everything that an algorithm may keep from update to update."""
 
 
 class Watched(NamedTuple):

@@ -1,0 +1,157 @@
+"""Phasic policy gradient (Cobbe et al. 2021): PPO's policy phases, and an auxiliary phase after every few of them."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from gsljax.algorithms.base import Algorithm
+from gsljax.algorithms.imitation import ImitationConfig
+from gsljax.algorithms.ppo import PPOConfig, make_policy_phase
+from gsljax.distributions import Distribution
+from gsljax.errors import UserError
+from gsljax.losses import auxiliary_phase_loss
+from gsljax.population import any_member
+from gsljax.train_state import TrainState
+from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Rollout
+
+
+@dataclasses.dataclass(frozen=True)
+class PPGConfig:
+    """PPG's settings; `ppo` is the policy phase, whose traced fields are PPG's."""
+
+    ppo: PPOConfig = dataclasses.field(default_factory=lambda: PPOConfig(num_epochs=1, entropy_coefficient=0.0))
+    """The policy phase: PPO on a policy network and a value network of their own (E_pi = E_v = its num_epochs)."""
+    policy_phases: int = 32
+    """Updates between two auxiliary phases, all of whose rollouts are stored (N_pi)."""
+    auxiliary_epochs: int = 6
+    """Passes over them in an auxiliary phase (E_aux)."""
+    auxiliary_minibatch: int = 4
+    """Lanes of stored rollouts in each minibatch of an auxiliary phase."""
+    clone_weight: float = 1.0
+    """Weight of the KL that keeps the policy where it was (beta_clone)."""
+
+    def __post_init__(self):
+        for name in ("policy_phases", "auxiliary_epochs", "auxiliary_minibatch"):
+            if getattr(self, name) < 1:
+                raise UserError(f"PPG's {name} is {getattr(self, name)}, but must be at least 1.")
+        if not self.clone_weight >= 0:
+            raise UserError(f"PPG's clone_weight is {self.clone_weight}, but must not be negative.")
+
+
+class AuxiliaryMemory(NamedTuple):
+    """The rollouts since the last auxiliary phase, `[N_pi, T, N, ...]`, and the phase's own optimiser's state."""
+
+    observation: jax.Array
+    target: jax.Array
+    valid: jax.Array
+    optimizer_state: Any
+
+
+_METRICS = ("auxiliary_loss", "auxiliary_policy_value_loss", "auxiliary_value_loss", "auxiliary_kl")
+
+
+def make_ppg(
+    network: nn.Module, spec: EnvSpec, config: PPGConfig, imitation: ImitationConfig | None = None
+) -> Algorithm:
+    """PPG for a network with an auxiliary value, such as `PhasicActorCritic`.
+
+    Every `policy_phases`-th `update` ends with the auxiliary phase: over all stored rollouts, π_old taken once at its
+    start, the value targets as they were in their policy phases, its own Adam with the same learning rate.
+    Demonstrations enter the policy phases as in PPO.
+
+    Args:
+      network: `apply(params, observation)` as PPO's, and a method `with_auxiliary` that adds an auxiliary value.
+      spec: the environment's shapes.
+      config: settings.
+      imitation: how demonstrations are used, None for not at all.
+
+    Returns:
+      The bundle. `init` needs the rollouts' shape `(T, N)`. Metrics of the auxiliary phase are 0 in updates without it.
+    """
+    phase = make_policy_phase(network, spec, config.ppo, imitation)
+    apply = cast(Callable[..., tuple[Distribution, jax.Array, jax.Array]], phase.network.apply)
+    optimizer = optax.chain(optax.clip_by_global_norm(config.ppo.max_grad_norm), optax.scale_by_adam(eps=1e-5))
+
+    def init(key: jax.Array, rollout_shape: tuple[int, int] | None = None) -> TrainState:
+        if rollout_shape is None:
+            raise UserError("PPG stores rollouts, so its init needs their shape (steps, lanes).")
+        num_pairs = config.policy_phases * rollout_shape[1]
+        if config.auxiliary_minibatch > num_pairs:
+            raise UserError(
+                f"PPG's auxiliary_minibatch is {config.auxiliary_minibatch}, but {config.policy_phases} rollouts of "
+                f"{rollout_shape[1]} lanes are only {num_pairs}."
+            )
+        state = phase.init(key, rollout_shape)
+        shape = (config.policy_phases, *rollout_shape)
+        stored = AuxiliaryMemory(
+            observation=jnp.zeros((*shape, *spec.observation_shape), spec.observation_dtype),
+            target=jnp.zeros(shape),
+            valid=jnp.zeros(shape, bool),
+            optimizer_state=optimizer.init(state.params),
+        )
+        return state._replace(memory={**state.memory, "auxiliary_phase": stored})
+
+    def loss(params, observation, target, valid, old_policy) -> tuple[jax.Array, Metrics]:
+        policy, value, auxiliary_value = apply(params, observation, method="with_auxiliary")
+        kl = old_policy.kl(policy)
+        return auxiliary_phase_loss(auxiliary_value, value, target, kl, valid, config.clone_weight)
+
+    def auxiliary_phase(params, stored: AuxiliaryMemory, learning_rate, key):
+        num_phases, _, num_lanes = stored.valid.shape
+        old_policy = jax.lax.map(lambda x: apply(params, x, method="with_auxiliary")[0], stored.observation)
+
+        def minibatch_step(carry, pairs):
+            params, optimizer_state = carry
+            segment, lane = pairs // num_lanes, pairs % num_lanes
+
+            def of_minibatch(x):  # [N_pi, T, N, ...] to [pairs · T, ...]
+                chosen = x[segment, :, lane]
+                return chosen.reshape(-1, *chosen.shape[2:])
+
+            parts = stored.observation, stored.target, stored.valid, old_policy
+            gradient, metrics = jax.grad(loss, has_aux=True)(params, *jax.tree.map(of_minibatch, parts))
+            direction, optimizer_state = optimizer.update(gradient, optimizer_state)
+            params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
+            return (params, optimizer_state), metrics
+
+        num_pairs = num_phases * num_lanes
+        used = num_pairs // config.auxiliary_minibatch * config.auxiliary_minibatch
+        passes = [jax.random.permutation(k, num_pairs)[:used] for k in jax.random.split(key, config.auxiliary_epochs)]
+        minibatches = jnp.concatenate(passes).reshape(-1, config.auxiliary_minibatch)
+        (params, optimizer_state), metrics = jax.lax.scan(minibatch_step, (params, stored.optimizer_state), minibatches)
+        return params, optimizer_state, jax.tree.map(jnp.mean, metrics)
+
+    def update(
+        state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None = None
+    ) -> tuple[TrainState, Metrics]:
+        index = state.num_updates % config.policy_phases
+        state, metrics, target = phase.update(state, rollout, demonstrations)
+        stored: AuxiliaryMemory = state.memory["auxiliary_phase"]
+        # A step without weight may hold anything: zeros have no NaN that a gradient could meet.
+        weight = rollout.valid.reshape(*rollout.valid.shape, *[1] * len(spec.observation_shape))
+        observation = jnp.where(weight, rollout.observation[:-1], 0).astype(stored.observation.dtype)
+        stored = stored._replace(
+            observation=stored.observation.at[index].set(observation),
+            target=stored.target.at[index].set(target),
+            valid=stored.valid.at[index].set(rollout.valid),
+        )
+        due = index == config.policy_phases - 1
+        key, phase_key = jax.random.split(state.key)
+
+        def run():
+            result = auxiliary_phase(state.params, stored, metrics["learning_rate"], phase_key)
+            return jax.tree.map(lambda new, old: jnp.where(due, new, old), result, skip())
+
+        def skip():
+            return state.params, stored.optimizer_state, {name: jnp.zeros(()) for name in _METRICS}
+
+        params, optimizer_state, auxiliary_metrics = jax.lax.cond(any_member(due), run, skip)
+        memory = {**state.memory, "auxiliary_phase": stored._replace(optimizer_state=optimizer_state)}
+        return state._replace(params=params, key=key, memory=memory), {**metrics, **auxiliary_metrics}
+
+    return Algorithm(init, phase.act, update, phase.num_demonstration_pairs)

@@ -1,0 +1,364 @@
+"""Soft actor-critic as a bundle of pure functions (Haarnoja et al. 2018; for discrete actions Christodoulou 2019).
+
+The replay is flashbax's item buffer, in the state's memory: a population has one for each member.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import flashbax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from gsljax.algorithms.adversary import PolicyPairs, make_adversary
+from gsljax.algorithms.base import ActorOutput, Algorithm
+from gsljax.algorithms.imitation import ImitationConfig, check_demonstrations, imitation_loss
+from gsljax.distributions import Categorical, Distribution, TanhGaussian
+from gsljax.errors import UserError
+from gsljax.losses import (
+    chosen_q,
+    discrete_soft_policy_loss,
+    discrete_soft_value,
+    soft_policy_loss,
+    soft_target,
+    soft_value,
+    temperature_loss,
+    twin_q_loss,
+)
+from gsljax.normalization import NormalizedObservation, update_observations
+from gsljax.train_state import TrainState
+from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Rollout, Scalar
+
+
+class SACHyperparameters(NamedTuple):
+    """The traced hyperparameters: members of one population may differ in them without recompiling.
+
+    They are the fields of `SACConfig`; `imitation_weight` is the weight of the method of `ImitationConfig`.
+    """
+
+    learning_rate: Scalar
+    discount: Scalar
+    tau: Scalar
+    target_entropy: Scalar
+    imitation_weight: Scalar
+
+
+@dataclasses.dataclass(frozen=True)
+class SACConfig:
+    """SAC's settings; the fields of `SACHyperparameters` become traced, the rest is static."""
+
+    learning_rate: float = 3e-4
+    """Adam's step size, for actor, critics and temperature."""
+    discount: float = 0.99
+    """γ."""
+    tau: float = 0.005
+    """Share of the critics that their targets take over in each gradient step."""
+    target_entropy: float | None = None
+    """Entropy that the temperature holds the policy at; None takes -D nats for D continuous actions and 60% of the
+    largest entropy for discrete ones."""
+    initial_temperature: float = 1.0
+    """Where the temperature starts (α)."""
+    num_gradient_steps: int = 64
+    """Gradient steps per update; the paper takes 4 per 64 samples."""
+    minibatch_size: int = 256
+    """Transitions in each gradient step."""
+    replay_capacity: int = 100_000
+    """Transitions that the replay holds; the oldest are overwritten."""
+    warmup_samples: int = 1_000
+    """Samples with uniformly random actions before the policy acts and learns."""
+    normalize_observations: bool = False
+    """Whether the networks see observations normalised by running statistics."""
+
+    def __post_init__(self):
+        for name in ("num_gradient_steps", "minibatch_size", "replay_capacity"):
+            if getattr(self, name) < 1:
+                raise UserError(f"SAC's {name} is {getattr(self, name)}, but must be at least 1.")
+        for name in ("learning_rate", "initial_temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"SAC's {name} is {getattr(self, name)}, but must be positive and finite.")
+        if not 0 <= self.discount <= 1:
+            raise UserError(f"SAC's discount is {self.discount}, but must lie between 0 and 1.")
+        if not 0 < self.tau <= 1:
+            raise UserError(f"SAC's tau is {self.tau}, but must be above 0 and at most 1.")
+        if self.warmup_samples < 0:
+            raise UserError(f"SAC's warmup_samples is {self.warmup_samples}, but must not be negative.")
+        if self.minibatch_size > self.replay_capacity:
+            raise UserError(
+                f"SAC's minibatch_size is {self.minibatch_size}, but the replay holds only {self.replay_capacity}."
+            )
+
+
+def hyperparameters(config: SACConfig, spec: EnvSpec, imitation: ImitationConfig | None = None) -> SACHyperparameters:
+    """The traced part of a configuration, as strongly typed float32 scalars."""
+    target_entropy = config.target_entropy
+    if target_entropy is None:
+        actions = spec.action.num_actions
+        target_entropy = 0.6 * math.log(actions) if actions is not None else -float(spec.action.dimension or 0)
+    values = {name: getattr(config, name) for name in ("learning_rate", "discount", "tau")}
+    values |= {"target_entropy": target_entropy, "imitation_weight": imitation.weight if imitation else 0.0}
+    return SACHyperparameters(**{name: jnp.asarray(value, jnp.float32) for name, value in values.items()})
+
+
+class Transition(NamedTuple):
+    """One step as the replay holds it, leaves `[B, ...]`; one that is not `valid` has no weight."""
+
+    observation: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+    next_observation: jax.Array
+    valid: jax.Array
+
+
+def make_sac(
+    actor: nn.Module, critic: nn.Module, spec: EnvSpec, config: SACConfig, imitation: ImitationConfig | None = None
+) -> Algorithm:
+    """SAC for an actor that maps observations to a distribution, and critics that give both Q values.
+
+    `update` stores the rollout in the replay and then takes `num_gradient_steps` steps, each on a minibatch of its own:
+    critics, actor, temperature, targets. A step before `warmup_samples` samples are stored changes nothing. With
+    `imitation`, `bc` replaces the actor's loss by the likelihood of demonstrated pairs; `gail` trains a discriminator
+    first, and every Q-target is formed with its present reward (GSL §5.4). DAPG needs an advantage over a rollout,
+    which SAC does not have.
+
+    Args:
+      actor: `TanhGaussianActor` or `CategoricalActor`, for the environment's kind of actions.
+      critic: `TwinQ` or `DiscreteTwinQ`.
+      spec: the environment's shapes.
+      config: settings; see `SACConfig` for which are traced.
+      imitation: how demonstrations are used, None for not at all.
+
+    Returns:
+      The bundle; `params` is `{"actor", "critic", "target_critic", "log_temperature"}`. The values and
+      log-probabilities of `act` are zeros, which SAC does not need.
+
+    Raises:
+      UserError: for DAPG.
+    """
+    if imitation is not None and imitation.method == "none":
+        imitation = None
+    if imitation is not None and imitation.method not in ("bc", "gail"):
+        raise UserError(
+            f"The imitation method is {imitation.method!r}, but SAC has no advantage for it; allowed are bc and gail."
+        )
+    if config.normalize_observations:
+        if spec.observation_dtype != "float32":
+            raise UserError(
+                f"SAC's normalize_observations needs float32 observations, but those of {spec.name} are "
+                f"{spec.observation_dtype}."
+            )
+        actor = NormalizedObservation(actor, spec.observation_shape)
+        critic = NormalizedObservation(critic, spec.observation_shape)
+    policy_of = cast(Callable[[Any, jax.Array], Distribution], actor.apply)
+    q_of = cast(Callable[..., jax.Array], critic.apply)
+    optimizer = optax.scale_by_adam()
+
+    def replay_for(minibatch_size: int):  # the buffer's content is the same whatever is drawn from it
+        return flashbax.make_item_buffer(config.replay_capacity, minibatch_size, minibatch_size, add_batches=True)
+
+    replay = replay_for(config.minibatch_size)
+    is_discrete = spec.action.is_discrete
+    is_cloning = imitation is not None and imitation.method == "bc"
+    adversary = None
+    if imitation is not None and imitation.method == "gail":
+        adversary = make_adversary(spec, imitation.gail, lambda p, o, a: policy_of(p["actor"], o).log_prob(a))
+        if imitation.gail.minibatch_size > config.replay_capacity:
+            raise UserError(
+                f"GAIL's minibatch_size is {imitation.gail.minibatch_size}, but the replay holds only "
+                f"{config.replay_capacity}."
+            )
+
+    def empty_transition() -> Transition:
+        observation = jnp.zeros(spec.observation_shape, spec.observation_dtype)
+        action = jnp.zeros((), jnp.int32) if is_discrete else jnp.zeros(spec.action.dimension or 0)
+        false = jnp.zeros((), bool)
+        return Transition(observation, action, jnp.zeros(()), false, observation, false)
+
+    def init(key: jax.Array, rollout_shape: tuple[int, int] | None = None) -> TrainState:
+        del rollout_shape
+        actor_key, critic_key, adversary_key, state_key = jax.random.split(key, 4)
+        example = jax.tree.map(lambda x: x[None], empty_transition())
+        critic_inputs = (example.observation,) if is_discrete else (example.observation, example.action)
+        critic_params = critic.init(critic_key, *critic_inputs)
+        params = {
+            "actor": actor.init(actor_key, example.observation),
+            "critic": critic_params,
+            "target_critic": jax.tree.map(jnp.array, critic_params),
+            "log_temperature": jnp.asarray(math.log(config.initial_temperature), jnp.float32),
+        }
+        memory: dict[str, Any] = {"replay": replay.init(empty_transition())}
+        if adversary is not None:
+            memory["adversary"] = adversary.init(adversary_key)
+        learnt = {name: params[name] for name in _LEARNT}
+        zero = jnp.zeros((), jnp.int32)
+        traced = hyperparameters(config, spec, imitation)
+        return TrainState(params, optimizer.init(cast(Any, learnt)), traced, state_key, zero, zero, memory)
+
+    def act(state: TrainState, observation: jax.Array, key: jax.Array, deterministic: bool = False) -> ActorOutput:
+        policy = policy_of(state.params["actor"], observation)
+        if deterministic:
+            action = policy.mode()
+        else:
+            policy_key, random_key = jax.random.split(key)
+            action = policy.sample(policy_key)
+            if spec.action.num_actions is not None:
+                random = jax.random.randint(random_key, action.shape, 0, spec.action.num_actions, action.dtype)
+            else:
+                random = jax.random.uniform(random_key, action.shape, action.dtype, spec.action.low, spec.action.high)
+            action = jnp.where(state.num_samples < config.warmup_samples, random, action)
+        zeros = jnp.zeros(observation.shape[: observation.ndim - len(spec.observation_shape)])
+        return ActorOutput(action, zeros, zeros)
+
+    def critic_loss(learnt, params, batch: Transition, reward, traced: SACHyperparameters, key):
+        temperature = jnp.exp(params["log_temperature"])
+        next_policy = policy_of(params["actor"], batch.next_observation)
+        if is_discrete:
+            log_probs = jax.nn.log_softmax(cast(Categorical, next_policy).logits)
+            next_value = discrete_soft_value(
+                q_of(params["target_critic"], batch.next_observation), log_probs, temperature
+            )
+            q = chosen_q(q_of(learnt["critic"], batch.observation), batch.action)
+        else:
+            next_action, log_prob = cast(TanhGaussian, next_policy).sample_and_log_prob(key)
+            next_q = q_of(params["target_critic"], batch.next_observation, next_action)
+            next_value = soft_value(next_q, log_prob, temperature)
+            q = q_of(learnt["critic"], batch.observation, batch.action)
+        target = soft_target(reward, batch.terminated, next_value, traced.discount)
+        return twin_q_loss(q, target, batch.valid)
+
+    def actor_and_temperature_loss(learnt, params, batch: Transition, traced: SACHyperparameters, key):
+        policy = policy_of(learnt["actor"], batch.observation)
+        temperature = jnp.exp(params["log_temperature"])
+        if is_discrete:
+            log_probs = jax.nn.log_softmax(cast(Categorical, policy).logits)
+            q = q_of(params["critic"], batch.observation)
+            policy_loss, metrics = discrete_soft_policy_loss(q, log_probs, temperature, batch.valid)
+            log_prob = jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+        else:
+            action, log_prob = cast(TanhGaussian, policy).sample_and_log_prob(key)
+            q = q_of(params["critic"], batch.observation, action)
+            policy_loss, metrics = soft_policy_loss(q, log_prob, temperature, batch.valid)
+        alpha_loss, alpha_metrics = temperature_loss(
+            learnt["log_temperature"], log_prob, traced.target_entropy, batch.valid
+        )
+        return (0.0 if is_cloning else 1.0) * policy_loss + alpha_loss, {**metrics, **alpha_metrics}
+
+    def cloning_loss(learnt, demonstrated: DemonstrationBatch, state: TrainState):
+        assert imitation is not None
+        policy = policy_of(learnt["actor"], demonstrated.observation)
+        weight = state.hyperparameters.imitation_weight
+        return imitation_loss(imitation, policy, demonstrated, jnp.zeros(()), weight, state.num_updates)
+
+    def gradient_step(state: TrainState, params, optimizer_state, batch: Transition, demonstrated, key):
+        """One step of everything; the critics' gradient does not wait for the actor's, nor the other way round."""
+        traced: SACHyperparameters = state.hyperparameters
+        target_key, actor_key = jax.random.split(key)
+        reward = batch.reward
+        if adversary is not None:
+            reward = adversary.reward(
+                state.memory["adversary"], params, batch.observation, batch.action, reward, traced.imitation_weight
+            )
+        learnt = {name: params[name] for name in _LEARNT}
+
+        def loss(learnt):
+            q_loss, q_metrics = critic_loss(learnt, params, batch, reward, traced, target_key)
+            policy_loss, policy_metrics = actor_and_temperature_loss(learnt, params, batch, traced, actor_key)
+            metrics = {**q_metrics, **policy_metrics}
+            total = q_loss + policy_loss
+            if is_cloning:
+                extra, extra_metrics = cloning_loss(learnt, demonstrated, state)
+                total, metrics = total + extra, {**metrics, **extra_metrics}
+            return total, metrics
+
+        gradient, metrics = jax.grad(loss, has_aux=True)(learnt)
+        metrics["gradient_norm"] = optax.tree.norm(gradient)
+        direction, optimizer_state = optimizer.update(gradient, optimizer_state)
+        learnt = jax.tree.map(lambda p, d: p - traced.learning_rate * d, learnt, direction)
+        moved = jax.tree.map(lambda old, new: old + traced.tau * (new - old), params["target_critic"], learnt["critic"])
+        return {**learnt, "target_critic": moved}, optimizer_state, metrics
+
+    def update(
+        state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None = None
+    ) -> tuple[TrainState, Metrics]:
+        rollout, demonstrations = jax.tree.map(jnp.asarray, (rollout, demonstrations))
+        if imitation is not None:
+            check_demonstrations("SAC", demonstrations, num_demonstration_pairs(rollout.valid.size))
+        if rollout.valid.size > config.replay_capacity:
+            raise UserError(
+                f"SAC's replay_capacity is {config.replay_capacity}, but a rollout holds {rollout.valid.size} samples."
+            )
+        memory = {**state.memory, "replay": replay.add(state.memory["replay"], _transitions(rollout))}
+        num_samples = state.num_samples + jnp.sum(rollout.valid)
+        ready = (num_samples >= config.warmup_samples) & replay.can_sample(memory["replay"])
+        key, sample_key, step_key, adversary_key = jax.random.split(state.key, 4)
+        metrics: Metrics = {}
+        if adversary is not None:
+            assert demonstrations is not None and imitation is not None
+            drawn = replay_for(imitation.gail.minibatch_size)
+            pairs_keys = jax.random.split(sample_key, imitation.gail.num_updates)
+            batches = jax.vmap(lambda k: drawn.sample(memory["replay"], k).experience)(pairs_keys)
+            pairs = PolicyPairs(batches.observation, batches.action, batches.valid)
+            trained, metrics = adversary.update(memory["adversary"], state.params, pairs, demonstrations, adversary_key)
+            memory["adversary"] = _where(ready, trained, memory["adversary"])
+        working = state._replace(memory=memory)
+
+        def step(carry, inputs):
+            params, optimizer_state = carry
+            index, step_key = inputs
+            sample_key, noise_key = jax.random.split(step_key)
+            batch = cast(Transition, replay.sample(memory["replay"], sample_key).experience)
+            demonstrated = jax.tree.map(lambda x: x[index], demonstrations) if is_cloning else None
+            *after, metrics = gradient_step(working, params, optimizer_state, batch, demonstrated, noise_key)
+            return _where(ready, tuple(after), carry), metrics
+
+        indices, keys = jnp.arange(config.num_gradient_steps), jax.random.split(step_key, config.num_gradient_steps)
+        (params, optimizer_state), step_metrics = jax.lax.scan(
+            step, (state.params, state.optimizer_state), (indices, keys)
+        )
+        metrics |= jax.tree.map(jnp.mean, step_metrics)
+        if config.normalize_observations:
+            seen = rollout.observation[:-1], rollout.valid
+            networks = {name: update_observations(params[name], *seen) for name in ("actor", "critic", "target_critic")}
+            params = {**params, **networks}
+        return state._replace(
+            params=params,
+            optimizer_state=optimizer_state,
+            key=key,
+            num_updates=state.num_updates + 1,
+            num_samples=num_samples,
+            memory=memory,
+        ), metrics
+
+    def num_demonstration_pairs(num_samples: int) -> tuple[int, int]:
+        del num_samples
+        if imitation is None:
+            return 0, 0
+        if imitation.method == "gail":
+            return imitation.gail.num_updates, imitation.gail.minibatch_size
+        return config.num_gradient_steps, config.minibatch_size
+
+    return Algorithm(init, act, update, num_demonstration_pairs)
+
+
+_LEARNT = ("actor", "critic", "log_temperature")
+
+
+def _transitions(rollout: Rollout) -> Transition:
+    """The rollout's steps `[T · N, ...]`; observation t + 1 is the true next one, also where an episode ends."""
+
+    def masked(x):
+        return jnp.where(rollout.valid.reshape(*rollout.valid.shape, *[1] * (x.ndim - 2)), x, jnp.zeros_like(x))
+
+    observation, following = masked(rollout.observation[:-1]), masked(rollout.observation[1:])
+    steps = Transition(
+        observation, masked(rollout.action), masked(rollout.reward), rollout.terminated, following, rollout.valid
+    )
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
+
+
+def _where(condition: jax.Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda one, other: jnp.where(condition, one, other), new, old)

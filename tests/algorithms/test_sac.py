@@ -1,0 +1,208 @@
+"""SAC on environments with known values, its replay, and what it refuses."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gsljax.algorithms import GAILConfig, ImitationConfig, SACConfig, make_sac
+from gsljax.errors import UserError
+from gsljax.networks import CategoricalActor, DiscreteTwinQ, TanhGaussianActor, TwinQ, VectorEncoder
+from gsljax.population import over_members
+from gsljax.train_state import clone, take
+from gsljax.types import ActionSpec, DemonstrationBatch, EnvSpec
+from tests import probe_environments as probes
+from tests.algorithms.learning import learn
+from tests.algorithms.test_ppo import GAMMA, LANES, STEPS, VALUES, random_rollout
+
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
+LEARNING = SACConfig(
+    learning_rate=3e-3, discount=GAMMA, tau=0.02, target_entropy=-100.0, initial_temperature=0.1, num_gradient_steps=8,
+    minibatch_size=64, replay_capacity=4_000, warmup_samples=200,
+)  # fmt: skip
+ENCODER = VectorEncoder((32, 32), "relu")
+SMALL = SACConfig(num_gradient_steps=2, minibatch_size=8, replay_capacity=100, warmup_samples=0)
+
+
+def networks(action):
+    if action.is_discrete:
+        return CategoricalActor(action.num_actions, ENCODER), DiscreteTwinQ(action.num_actions, ENCODER)
+    return TanhGaussianActor(action, ENCODER), TwinQ(ENCODER)
+
+
+def make(spec, config=SMALL, imitation=None):
+    return make_sac(*networks(spec.action), spec, config, imitation)
+
+
+def spec_of(action):
+    return EnvSpec("test", 1, (4,), "float32", action, 5, False)
+
+
+DISCRETE, CONTINUOUS = spec_of(ActionSpec(num_actions=3)), spec_of(ActionSpec(dimension=2))
+
+
+@pytest.fixture(scope="module")
+def discrete():
+    """Each probe's policy and Q values, learnt with a temperature that falls to 0: soft values are then values."""
+    _, states = learn(probes.DISCRETE, lambda spec: make(spec, LEARNING), 250)
+    actor, critic = networks(ActionSpec(num_actions=2))
+
+    def outputs(name, observation):
+        observation, params = jnp.asarray([observation], jnp.float32), states[name].params
+        probability = jax.nn.softmax(actor.apply(params["actor"], observation).logits)[0]
+        assert jnp.exp(params["log_temperature"]) < 0.001
+        return probability, critic.apply(params["critic"], observation)[:, 0]
+
+    return outputs
+
+
+@pytest.mark.parametrize("name", [name for name in probes.DISCRETE if name != "one for four steps"])
+def test_values_of_probes(discrete, name):
+    """`one for four steps` is left out: its value depends on λ, which SAC does not have."""
+    for observation, expected in VALUES[name].items():
+        probability, q = discrete(name, observation)
+        np.testing.assert_allclose(q[:, jnp.argmax(probability)], expected, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "observation", "best"),
+    [("action", (0, 0), 1), ("observation and action", (-1, 0), 0), ("observation and action", (1, 0), 1)],
+)
+def test_policies_of_probes(discrete, name, observation, best):
+    assert discrete(name, observation)[0][best] > 0.95
+
+
+def test_continuous_probe():
+    algorithm, states = learn(probes.CONTINUOUS, lambda spec: make(spec, LEARNING), 250)
+    for clue in (-1.0, 1.0):
+        observation = jnp.array([[clue, 0.0]])
+        action = algorithm.act(states["target"], observation, jax.random.key(0), deterministic=True).action
+        np.testing.assert_allclose(action, 0.5 * clue, atol=0.15)
+
+
+@pytest.mark.parametrize("spec", [DISCRETE, CONTINUOUS])
+def test_a_masked_step_changes_nothing_whatever_it_holds(spec):
+    algorithm, rollout = make(spec), random_rollout(spec.action)
+    valid = np.asarray(rollout.valid)
+    other = rollout._replace(
+        reward=np.where(valid, rollout.reward, 100.0).astype(np.float32),
+        action=np.where(valid.reshape(*valid.shape, *[1] * (rollout.action.ndim - 2)), rollout.action, 0),
+    )
+    assert not valid.all()
+    state = algorithm.init(jax.random.key(0))
+    update = jax.jit(algorithm.update)
+    found, expected = update(state, other), update(state, rollout)
+    jax.tree.map(np.testing.assert_array_equal, found[0].params, expected[0].params)
+    assert found[0].num_samples == valid.sum()
+
+
+def test_the_replay_holds_true_next_observations_and_forgets_the_oldest():
+    algorithm = make(CONTINUOUS, dataclasses.replace(SMALL, replay_capacity=STEPS * LANES))
+    update, state = jax.jit(algorithm.update), algorithm.init(jax.random.key(0))
+    for seed in range(2):
+        rollout = random_rollout(CONTINUOUS.action, seed)
+        state, _ = update(state, rollout)
+        held = jax.tree.map(lambda x: np.asarray(x[0]), state.memory["replay"].experience)
+        valid = np.asarray(rollout.valid).reshape(-1)
+        np.testing.assert_array_equal(held.valid, valid)
+        following = rollout.observation[1:].reshape(-1, 4)
+        np.testing.assert_array_equal(held.next_observation[valid], following[valid])
+        np.testing.assert_array_equal(held.terminated, np.asarray(rollout.terminated).reshape(-1))
+        np.testing.assert_array_equal(held.reward[valid], np.asarray(rollout.reward).reshape(-1)[valid])
+
+
+def test_warmup_acts_at_random_and_learns_nothing():
+    algorithm = make(CONTINUOUS, dataclasses.replace(SMALL, warmup_samples=60))
+    state = algorithm.init(jax.random.key(0))
+    observation = jnp.ones((5000, 4))
+    action = np.asarray(algorithm.act(state, observation, jax.random.key(1)).action)
+    assert abs(action.mean()) < 0.02 and abs(action.std() - 1 / np.sqrt(3)) < 0.02  # uniform on [-1, 1]
+    mode = np.asarray(algorithm.act(state, observation, jax.random.key(1), deterministic=True).action)
+    assert (mode == mode[0]).all()  # an evaluation plays the policy from the start
+    update, before = jax.jit(algorithm.update), state
+    state, _ = update(state, random_rollout(CONTINUOUS.action))
+    assert state.num_samples < 60
+    jax.tree.map(np.testing.assert_array_equal, state.params, before.params)
+    state, _ = update(state, random_rollout(CONTINUOUS.action, 1))
+    assert state.num_samples >= 60 and (state.params["log_temperature"] != before.params["log_temperature"])
+
+
+def test_targets_follow_the_critics_slowly():
+    config = dataclasses.replace(SMALL, num_gradient_steps=1, tau=0.25)
+    algorithm = make(CONTINUOUS, config)
+    before = algorithm.init(jax.random.key(0))
+    after, _ = jax.jit(algorithm.update)(before, random_rollout(CONTINUOUS.action))
+    expected = jax.tree.map(
+        lambda old, new: 0.75 * old + 0.25 * new, before.params["target_critic"], after.params["critic"]
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), after.params["target_critic"], expected
+    )
+
+
+@pytest.mark.parametrize("spec", [DISCRETE, CONTINUOUS])
+def test_members_alone_and_together_are_the_same(spec):
+    algorithm = make(spec)
+    states = jax.vmap(algorithm.init)(jax.random.split(jax.random.key(0), 3))
+    rollout = jax.tree.map(jnp.asarray, random_rollout(spec.action))
+    together, _ = jax.jit(over_members(algorithm.update))(states, clone(rollout, 3))
+    update = jax.jit(algorithm.update)
+    for index in range(3):
+        alone, _ = update(take(states, index), rollout)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+            take(together, index).params,
+            alone.params,
+        )
+
+
+def test_bc_follows_demonstrations_whatever_the_reward():
+    imitation = ImitationConfig("bc", bc_weight=1.0, freeze_scale=False)
+
+    def demonstrate(key, shape):
+        clue = jax.random.rademacher(key, shape, jnp.float32)
+        observation = jnp.stack([clue, jnp.zeros(shape)], -1)
+        return DemonstrationBatch(observation, jnp.stack([-0.5 * clue] * 2, -1))  # the opposite of what is rewarded
+
+    algorithm, states = learn(probes.CONTINUOUS, lambda spec: make(spec, LEARNING, imitation), 60, demonstrate)
+    for clue in (-1.0, 1.0):
+        action = algorithm.act(states["target"], jnp.array([[clue, 0.0]]), jax.random.key(0), deterministic=True).action
+        np.testing.assert_allclose(action, -0.5 * clue, atol=0.1)
+
+
+def test_what_makes_no_sense_is_refused():
+    for method in ("dapg", "dapg-classic"):
+        with pytest.raises(UserError, match=f"^The imitation method is '{method}', but SAC has no advantage for it"):
+            make(CONTINUOUS, imitation=ImitationConfig(method))
+    with pytest.raises(UserError, match=r"^SAC's replay_capacity is 20, but a rollout holds 48 samples\.$"):
+        algorithm = make(CONTINUOUS, dataclasses.replace(SMALL, replay_capacity=20))
+        algorithm.update(algorithm.init(jax.random.key(0)), random_rollout(CONTINUOUS.action))
+    with pytest.raises(UserError, match=r"^GAIL's minibatch_size is 101, but the replay holds only 100\.$"):
+        make(CONTINUOUS, imitation=ImitationConfig("gail", gail=GAILConfig(minibatch_size=101)))
+    with pytest.raises(UserError, match=r"^SAC's update needs demonstration minibatches of leading shape \(2, 8\)"):
+        algorithm = make(CONTINUOUS, imitation=ImitationConfig("bc"))
+        algorithm.update(algorithm.init(jax.random.key(0)), random_rollout(CONTINUOUS.action))
+    with pytest.raises(UserError, match=r"normalize_observations needs float32 observations, .* are uint8\.$"):
+        make(CONTINUOUS._replace(observation_dtype="uint8"), dataclasses.replace(SMALL, normalize_observations=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("num_gradient_steps", 0),
+        ("minibatch_size", 0),
+        ("replay_capacity", 0),
+        ("learning_rate", 0.0),
+        ("initial_temperature", -1.0),
+        ("discount", 1.1),
+        ("tau", 0.0),
+        ("warmup_samples", -1),
+        ("minibatch_size", 100_001),
+    ],
+)
+def test_configurations_out_of_range_are_refused(name, wrong):
+    with pytest.raises(UserError, match=f"^SAC's {name} is {wrong}, but"):
+        SACConfig(**{name: wrong})

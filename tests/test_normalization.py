@@ -1,0 +1,95 @@
+"""Running statistics against those of everything at once, and where they are kept."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gsljax.algorithms import PPOConfig, make_ppo
+from gsljax.errors import UserError
+from gsljax.networks import ActorCritic
+from gsljax.normalization import (
+    NormalizedObservation,
+    initial_moments,
+    initial_reward_scaling,
+    scale_rewards,
+    update_moments,
+    update_observations,
+)
+from gsljax.types import ActionSpec, EnvSpec
+from tests.algorithms.test_ppo import random_rollout
+
+
+def test_moments_of_pieces_are_those_of_the_whole():
+    rng = np.random.default_rng(0)
+    values = (1000 + rng.normal(size=(5, 7, 3, 2)) * [1.0, 5.0]).astype(np.float32)
+    valid = rng.random((5, 7, 3)) < 0.7
+    values[~valid] = np.nan
+    moments = initial_moments((2,))
+    for piece, seen in zip(values, valid, strict=True):
+        moments = jax.jit(update_moments)(moments, piece, seen)
+    np.testing.assert_allclose(moments.mean, values[valid].mean(0), rtol=1e-6)
+    np.testing.assert_allclose(moments.variance, values[valid].var(0), rtol=1e-3)  # of numbers near 1000 in float32
+    assert moments.count == valid.sum()
+    same = update_moments(moments, values[0], np.zeros_like(valid[0]))
+    jax.tree.map(np.testing.assert_array_equal, same, moments)
+
+
+def test_a_network_sees_normalised_and_clipped_observations():
+    class Echo(nn.Module):
+        def __call__(self, observation):
+            return observation
+
+    network = NormalizedObservation(Echo(), (2,), clip=2.0)
+    observation = jnp.array([[1.0, 10.0], [3.0, 10.0], [5.0, 40.0]])
+    variables = network.init(jax.random.key(0), observation)
+    np.testing.assert_allclose(
+        network.apply(variables, observation[:1]), [[1.0, 2.0]], rtol=1e-6
+    )  # as they are, clipped
+    variables = update_observations(variables, observation, jnp.array([True, True, True]))
+    # Means 3 and 20; variances 8/3 and 200.
+    expected = [
+        [-2 / np.sqrt(8 / 3), -10 / np.sqrt(200)],
+        [0, -10 / np.sqrt(200)],
+        [2 / np.sqrt(8 / 3), 20 / np.sqrt(200)],
+    ]
+    np.testing.assert_allclose(network.apply(variables, observation), expected, rtol=1e-5)
+    plain = {"params": {}}
+    assert update_observations(plain, observation, jnp.ones(3, bool)) is plain
+
+
+def test_scaled_rewards_by_hand():
+    """Two lanes, γ ½. Returns of lane 0: 1, 2.5, then 3 anew; of lane 1: 4, (masked), 4·½ + 2 = 4."""
+    reward = jnp.array([[1.0, 4.0], [2.0, 99.0], [3.0, 2.0]])
+    ended = jnp.array([[False, False], [True, True], [False, False]])
+    valid = jnp.array([[True, True], [True, False], [True, True]])
+    scaling, scaled = scale_rewards(initial_reward_scaling(2), reward, ended, valid, discount=0.5, clip=5.0)
+    returns = np.array([1.0, 2.5, 3.0, 4.0, 4.0])
+    np.testing.assert_allclose(scaling.discounted, [3.0, 4.0])
+    np.testing.assert_allclose(scaling.moments.variance, returns.var(), rtol=1e-5)
+    np.testing.assert_allclose(scaled, np.clip(reward / returns.std(), -5, 5), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_ppo_keeps_statistics_that_only_valid_steps_move(dtype):
+    action = ActionSpec(num_actions=3)
+    spec = EnvSpec("test", 1, (4,), dtype, action, 5, False)
+    config = PPOConfig(num_epochs=1, minibatch_size=12, normalize_observations=True, normalize_rewards=True)
+    if dtype == "uint8":
+        with pytest.raises(UserError, match=r"normalize_observations needs float32 observations, .* are uint8\.$"):
+            make_ppo(ActorCritic(action, (8,)), spec, config)
+        return
+    algorithm, rollout = make_ppo(ActorCritic(action, (8,)), spec, config), random_rollout(action)
+    with pytest.raises(UserError, match=r"^PPO with normalize_rewards needs the rollouts' shape"):
+        algorithm.init(jax.random.key(0))
+    state = algorithm.init(jax.random.key(0), (8, 6))
+    after, _ = jax.jit(algorithm.update)(state, rollout)
+    moments = after.params["statistics"]["observation"]
+    seen = rollout.observation[:-1][np.asarray(rollout.valid)]
+    np.testing.assert_allclose(moments.mean, seen.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(moments.variance, seen.var(0), rtol=1e-4)
+    assert after.memory["reward_scaling"].moments.count == len(seen)
+    # The gradient moves no statistics: the network itself saw the untouched ones.
+    unmoved = state.params["statistics"]["observation"]
+    assert unmoved.count == 0 and (unmoved.mean == 0).all()
