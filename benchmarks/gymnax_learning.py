@@ -1,0 +1,235 @@
+"""Every algorithm learns, and every use of demonstrations saves samples, on gymnax's CartPole and Pendulum.
+
+    python -m benchmarks.gymnax_learning --json FILE [--tasks cartpole pendulum] [--seeds 5]
+
+All seeds of a row train as one population. `cartpole`: PPO, PPG and SAC from scratch, then PPO with BC, both forms of
+DAPG and GAIL on the trained PPO's episodes. `pendulum`: SAC from scratch, then SAC with BC and GAIL on the trained
+SAC's. Each row gives the final return in 20 episodes of each seed (sampled actions; mean, lowest and highest seed) and
+the samples after which the mean training return had covered 90 % of the way from a random policy to the expert.
+"""
+
+import time
+from typing import Any, NamedTuple
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.reporting import Row, arguments, report
+from gsljax.algorithms import (
+    Algorithm,
+    GAILConfig,
+    ImitationConfig,
+    PPGConfig,
+    PPOConfig,
+    SACConfig,
+    make_ppg,
+    make_ppo,
+    make_sac,
+)
+from gsljax.algorithms.imitation import ImitationMethod
+from gsljax.envs import GymnaxLanes
+from gsljax.evaluation import episode_statistics, evaluate
+from gsljax.gsl import demonstrations as demonstration_sets
+from gsljax.networks import (
+    MLP,
+    ActorCritic,
+    CategoricalActor,
+    DiscreteTwinQ,
+    PhasicActorCritic,
+    TanhGaussianActor,
+    TwinQ,
+    VectorEncoder,
+)
+from gsljax.rollout import collect
+from gsljax.train_state import TrainState, take
+from gsljax.types import DemonstrationBatch, EnvSpec
+
+HIDDEN = (64, 64)
+EXPERT_EPISODES = 20
+
+
+class Task(NamedTuple):
+    """An environment, what trains on it and for how long.
+
+    Attributes:
+      environment: gymnax's name.
+      random_return: what a uniformly random policy gets, about.
+      lanes, steps: of each rollout.
+      epochs: rollouts of a run from scratch; runs with demonstrations get half.
+      expert: which algorithm demonstrates, and is the one that imitates.
+      others: algorithms that only train from scratch.
+      methods: of imitation.
+    """
+
+    environment: str
+    random_return: float
+    lanes: int
+    steps: int
+    epochs: int
+    expert: str
+    others: tuple[str, ...]
+    methods: tuple[ImitationMethod, ...]
+
+
+TASKS = {
+    "cartpole": Task("CartPole-v1", 20.0, 8, 128, 250, "ppo", ("ppg", "sac"), ("bc", "dapg", "dapg-classic", "gail")),
+    "pendulum": Task("Pendulum-v1", -1250.0, 4, 50, 200, "sac", (), ("bc", "gail")),
+}
+
+
+def make_algorithm(name: str, spec: EnvSpec, imitation: ImitationConfig | None = None) -> Algorithm:
+    """One of the three algorithms at a usual setting for small environments."""
+    ppo = PPOConfig(learning_rate=1e-3, num_epochs=4, minibatch_size=256, entropy_coefficient=0.01)
+    if name == "ppo":
+        return make_ppo(ActorCritic(spec.action, HIDDEN, "tanh"), spec, ppo, imitation)
+    if name == "ppg":
+        network = PhasicActorCritic(spec.action, MLP(HIDDEN, "tanh"))
+        return make_ppg(network, spec, PPGConfig(ppo, policy_phases=8, auxiliary_epochs=4), imitation)
+    encoder = VectorEncoder(HIDDEN)
+    config = SACConfig(learning_rate=1e-3, num_gradient_steps=100, minibatch_size=128, replay_capacity=50_000)
+    if spec.action.num_actions is not None:
+        count = spec.action.num_actions
+        return make_sac(CategoricalActor(count, encoder), DiscreteTwinQ(count, encoder), spec, config, imitation)
+    return make_sac(TanhGaussianActor(spec.action, encoder), TwinQ(encoder), spec, config, imitation)
+
+
+def make_environment(name: str) -> GymnaxLanes:
+    """A gymnax environment of one variation."""
+    environment, params = gymnax.make(name)
+    return GymnaxLanes(environment, params, 1, lambda params, variation: params)
+
+
+class Run(NamedTuple):
+    """A population's final states `[S, ...]`, training returns `[epochs, S]` (NaN where no episode ended), seconds."""
+
+    states: TrainState
+    returns: np.ndarray
+    seconds: float
+    compile_seconds: float
+
+
+def train(
+    task: Task, algorithm: Algorithm, num_seeds: int, epochs: int, pairs: DemonstrationBatch | None = None
+) -> Run:
+    """Train one member per seed, all in one program; `pairs` `[M, ...]` are the demonstrations."""
+    environment = make_environment(task.environment)
+    shape = algorithm.num_demonstration_pairs(task.steps * task.lanes)
+
+    def member(key):
+        init_key, lanes_key, act_key, pairs_key = jax.random.split(key, 4)
+        lanes = environment.reset(lanes_key, jnp.zeros((task.lanes, 1), jnp.int32))
+        start = algorithm.init(init_key, (task.steps, task.lanes)), lanes, jnp.zeros((), jnp.int32)
+
+        def epoch(carry, key):
+            state, lanes, drawn = carry
+            lanes, rollout = collect(environment, algorithm.act, state, lanes, key, task.steps)
+            batches = None
+            if pairs is not None:
+                batches = demonstration_sets.draw(pairs, pairs_key, drawn, *shape)
+            state, _ = algorithm.update(state, rollout, batches)
+            statistics = episode_statistics(rollout, 1)
+            mean = jnp.sum(statistics.return_sum) / jnp.sum(statistics.episodes)
+            return (state, lanes, drawn + shape[0] * shape[1]), mean
+
+        (state, _, _), returns = jax.lax.scan(epoch, start, jax.random.split(act_key, epochs))
+        return state, returns
+
+    keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
+    started = time.perf_counter()
+    program = jax.jit(jax.vmap(member)).lower(keys).compile()
+    compiled = time.perf_counter()
+    states, returns = jax.block_until_ready(program(keys))
+    return Run(states, np.asarray(returns).T, time.perf_counter() - compiled, compiled - started)
+
+
+def final_returns(task: Task, algorithm: Algorithm, states: TrainState, num_seeds: int) -> np.ndarray:
+    """Mean return of 20 episodes of each seed `[S]`."""
+    environment, only = make_environment(task.environment), jnp.zeros(1, jnp.int32)
+
+    def mean_return(index: int) -> float:
+        found = evaluate(environment, algorithm.act, take(states, index), only, 20, jax.random.key(1000 + index))
+        return float(found.episode_return[0])
+
+    return np.array([mean_return(index) for index in range(num_seeds)])
+
+
+def expert_pairs(task: Task, algorithm: Algorithm, state: TrainState) -> tuple[DemonstrationBatch, int]:
+    """The pairs of 20 episodes that a trained member plays, and how many there are."""
+    environment = make_environment(task.environment)
+    lanes = environment.reset(jax.random.key(1), jnp.zeros((EXPERT_EPISODES, 1), jnp.int32))
+    horizon = environment.spec.horizon
+    play = jax.jit(lambda state, lanes: collect(environment, algorithm.act, state, lanes, jax.random.key(2), horizon))
+    found = demonstration_sets.from_rollout(jax.device_get(play(state, lanes)[1]), environment.spec, 0)
+    return DemonstrationBatch(jnp.asarray(found.observation), jnp.asarray(found.action)), found.num_pairs
+
+
+def samples_to(task: Task, returns: np.ndarray, threshold: float) -> int | None:
+    """Samples of one seed after which the training return (mean of 5 epochs and all seeds) reached a threshold."""
+    with np.errstate(invalid="ignore"):
+        curve = np.array([np.nanmean(returns[max(0, i - 4) : i + 1]) for i in range(len(returns))])
+    reached = np.flatnonzero(curve >= threshold)
+    return None if not len(reached) else int((reached[0] + 1) * task.steps * task.lanes)
+
+
+def rows_of(task_name: str, num_seeds: int, scale: float) -> list[Row]:
+    """All rows of one task; `scale` shortens the runs, to try the script."""
+    task = TASKS[task_name]
+    spec = make_environment(task.environment).spec
+    epochs = max(2, int(scale * task.epochs))
+    rows: list[Row] = []
+
+    def row(name: str, algorithm: Algorithm, run: Run, threshold: float, **more: Any) -> np.ndarray:
+        final = final_returns(task, algorithm, run.states, num_seeds)
+        rows.append(
+            {
+                "name": f"{task.environment} {name}",
+                "value": float(final.mean()),
+                "unit": "return",
+                "lowest": float(final.min()),
+                "highest": float(final.max()),
+                "samples": len(run.returns) * task.steps * task.lanes,
+                "samples to 90 %": samples_to(task, run.returns, threshold),
+                "seeds": num_seeds,
+                "seconds": run.seconds,
+                "compile seconds": run.compile_seconds,
+            }
+            | more
+        )
+        print(rows[-1], flush=True)
+        return final
+
+    expert = make_algorithm(task.expert, spec)
+    scratch = train(task, expert, num_seeds, epochs)
+    finals = final_returns(task, expert, scratch.states, num_seeds)
+    best = int(np.argmax(finals))
+    threshold = task.random_return + 0.9 * (float(finals[best]) - task.random_return)
+    row(f"{task.expert} from scratch", expert, scratch, threshold)
+    for name in task.others:
+        algorithm = make_algorithm(name, spec)
+        row(f"{name} from scratch", algorithm, train(task, algorithm, num_seeds, epochs), threshold)
+    pairs, count = expert_pairs(task, expert, take(scratch.states, best))
+    for method in task.methods:
+        imitation = ImitationConfig(
+            method, dapg_weight=0.5, classic_weight=0.1, gail_weight=0.7,
+            gail=GAILConfig(reward="log-odds", num_updates=10, minibatch_size=128, hidden=HIDDEN),
+        )  # fmt: skip
+        algorithm = make_algorithm(task.expert, spec, imitation)
+        run = train(task, algorithm, num_seeds, max(2, epochs // 2), pairs)
+        row(f"{task.expert} with {method}", algorithm, run, threshold, **{"demonstrated pairs": count})
+    return rows
+
+
+def main() -> None:
+    """Run the tasks and report."""
+    parser = arguments("Learning on gymnax: algorithms from scratch and with demonstrations.")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the usual number of epochs")
+    given = parser.parse_args()
+    report([row for name in given.tasks for row in rows_of(name, given.seeds, given.scale)], given.json)
+
+
+if __name__ == "__main__":
+    main()
