@@ -83,6 +83,8 @@ def collect(runs: Path, setting: str, methods: list[str], seeds: list[int]) -> b
     made_by = f"python -m benchmarks.maze_learning --runs DIR --settings {setting} --methods {' '.join(methods)} "
     made_by += f"--seeds {' '.join(map(str, seeds))}"
     text = f"# {setting}\n\n`{made_by}`\n\n![learning curves](figure.png)\n\n{table(rows)}\n{NOTE}"
+    if "gsl" in rows:
+        text += f"\n## On the way there (method gsl)\n\n{stages_table(rows['gsl'])}"
     (folder / "README.md").write_text(text, encoding="utf-8")
     print(text)
     return len(finished) == len(paths)
@@ -106,6 +108,23 @@ def table(rows: dict[str, list[dict]]) -> str:
         total = f"{min(totals):,}" if len(totals) == 1 else f"{min(totals):,} – {max(totals):,}"
         cells = [method, str(len(summaries)), total, _spread(sampled), _spread(modal), *compared]
         lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def stages_table(summaries: list[dict]) -> str:
+    """What the stages before phase II came to in runs of method gsl, in Markdown."""
+    lines = [
+        "| seed | H fired after (samples) | generalist taken at | its success | specialists' success | kept episodes |",
+        "|---|---|---|---|---|---|",
+    ]
+    for summary in summaries:
+        stage = {record["name"]: record for record in summary["stages"]}
+        plateau, played = stage["generalist"]["plateau"], stage["demonstrations"]
+        fired = f"{stage['generalist']['samples']:,}" if plateau["fired"] else "not at all"
+        success = f"{stage['evaluation']['success']:.3f} | {played['success']:.3f}"
+        cells = [str(summary["seed"]), fired, f"{plateau['samples']:,}", success]
+        lines.append("| " + " | ".join([*cells, f"{played['kept_episodes']} of {played['episodes']}"]) + " |")
+    lines += ["", "Success of the generalist: 8 episodes of each goal; of the specialists: every episode they played."]
     return "\n".join(lines) + "\n"
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from gsljax.networks.conv import Conv3x3, convolve_3x3, max_pool_3x3
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 FORMULATIONS = ["conv", "patches", "taps"]
 IMAGES = np.random.default_rng(0).normal(size=(3, 2, 5, 4, 3)).astype(np.float32)  # [members, N, H, W, C]
 

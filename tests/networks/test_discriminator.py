@@ -9,6 +9,8 @@ import pytest
 from gsljax.networks import Discriminator, ImpalaEncoder, VectorEncoder
 from gsljax.types import ActionSpec
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 GENERATOR = np.random.default_rng(0)
 VECTORS = GENERATOR.normal(size=(6, 5)).astype(np.float32)
 IMAGES = GENERATOR.integers(0, 256, (6, 8, 8, 3), np.uint8)

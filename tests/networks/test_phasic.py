@@ -9,6 +9,8 @@ from gsljax.distributions import Categorical, ClampedGaussian
 from gsljax.networks import MLP, ImpalaEncoder, PhasicActorCritic
 from gsljax.types import ActionSpec
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 DISCRETE, CONTINUOUS = ActionSpec(num_actions=15), ActionSpec(dimension=3)
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
 VECTORS = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32)

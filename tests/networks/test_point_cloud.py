@@ -1,5 +1,7 @@
 """The point-cloud network: sizes, a PointNet by hand, order of points, empty segments, padding, members."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 from gsljax.networks import Discriminator, PointCloud, PointCloudEncoder, TanhGaussianActor, TwinQ
 from gsljax.networks.point_cloud import PointNet, TwoLayers
 from gsljax.types import ActionSpec
+
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 SMALL = PointCloudEncoder(width=8, blocks=2, heads=2, head_size=3, feedforward=10, hidden=6)
 ACTION = ActionSpec(dimension=3)
@@ -25,12 +29,22 @@ def cloud(points=12, segments=3, batch=(2,), state=5, seed=0):
 
 CLOUD = cloud()
 INIT = jax.jit(SMALL.init)
-PARAMS = INIT(jax.random.key(0), CLOUD)
 APPLY = jax.jit(SMALL.apply)
-FEATURES = APPLY(PARAMS, CLOUD)
 
 
-def assert_same(features, expected=FEATURES):
+@functools.cache
+def params_and_features():
+    """One member's parameters, and what it makes of `CLOUD`."""
+    params = INIT(jax.random.key(0), CLOUD)
+    return params, APPLY(params, CLOUD)
+
+
+def features_of(observation):
+    return APPLY(params_and_features()[0], observation)
+
+
+def assert_same(features, expected=None):
+    expected = params_and_features()[1] if expected is None else expected
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -80,29 +94,31 @@ def test_point_net_by_hand():
 
 def test_order_of_points_does_not_matter():
     order = np.random.default_rng(2).permutation(12)
-    assert_same(APPLY(PARAMS, CLOUD._replace(xyz=CLOUD.xyz[:, order], rgb=CLOUD.rgb[:, order],
+    assert_same(features_of(CLOUD._replace(xyz=CLOUD.xyz[:, order], rgb=CLOUD.rgb[:, order],
                                              segmentation=CLOUD.segmentation[:, order])))  # fmt: skip
-    apart = APPLY(PARAMS, CLOUD._replace(xyz=CLOUD.xyz[:, order]))  # positions without their colours do
-    assert np.abs(apart - FEATURES).max() > 1e-3
+    apart = features_of(CLOUD._replace(xyz=CLOUD.xyz[:, order]))  # positions without their colours do
+    assert np.abs(apart - params_and_features()[1]).max() > 1e-3
 
 
 def test_segments_matter():
-    swapped = APPLY(PARAMS, CLOUD._replace(segmentation=CLOUD.segmentation[..., ::-1]))
-    assert np.abs(swapped - FEATURES).max() > 1e-3
+    swapped = features_of(CLOUD._replace(segmentation=CLOUD.segmentation[..., ::-1]))
+    assert np.abs(swapped - params_and_features()[1]).max() > 1e-3
 
 
 def test_points_of_no_segment_are_padding():
     xyz, rgb = CLOUD.xyz.copy(), CLOUD.rgb.copy()
     xyz[:, -4:], rgb[:, -4:] = 0, 9
-    assert_same(APPLY(PARAMS, CLOUD._replace(xyz=xyz, rgb=rgb)))
-    assert_same(APPLY(PARAMS, CLOUD._replace(xyz=xyz[:, :-4], rgb=rgb[:, :-4],
+    assert_same(features_of(CLOUD._replace(xyz=xyz, rgb=rgb)))
+    assert_same(features_of(CLOUD._replace(xyz=xyz[:, :-4], rgb=rgb[:, :-4],
                                              segmentation=CLOUD.segmentation[:, :-4])))  # fmt: skip
 
 
 def test_dictionaries_integers_and_more_axes():
     as_integers = CLOUD._replace(segmentation=CLOUD.segmentation.astype(np.uint8))
-    assert_same(APPLY(PARAMS, jax.tree.map(lambda x: x[:, None], as_integers)._asdict()), FEATURES[:, None])
-    assert_same(APPLY(PARAMS, jax.tree.map(lambda x: x[0], CLOUD)), FEATURES[0])
+    assert_same(
+        features_of(jax.tree.map(lambda x: x[:, None], as_integers)._asdict()), params_and_features()[1][:, None]
+    )
+    assert_same(features_of(jax.tree.map(lambda x: x[0], CLOUD)), params_and_features()[1][0])
 
 
 GRADIENT = jax.jit(jax.grad(lambda params, observation: jnp.sum(jnp.asarray(SMALL.apply(params, observation)) ** 2)))
@@ -113,8 +129,8 @@ def test_empty_segments_give_no_nan_and_take_no_part(empty):
     segmentation = CLOUD.segmentation.copy()
     segmentation[..., empty] = False
     observation = CLOUD._replace(segmentation=segmentation)
-    gradient = GRADIENT(PARAMS, observation)["params"]
-    for leaf in jax.tree.leaves((APPLY(PARAMS, observation), gradient)):
+    gradient = GRADIENT(params_and_features()[0], observation)["params"]
+    for leaf in jax.tree.leaves((features_of(observation), gradient)):
         assert np.all(np.isfinite(leaf))
     point_nets = [leaf.reshape(4, -1) for leaf in jax.tree.leaves(gradient["point_nets"])]  # three segments, all points
     learning = np.any(np.concatenate(point_nets, -1) != 0, axis=-1)

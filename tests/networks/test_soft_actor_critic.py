@@ -9,6 +9,8 @@ from gsljax.distributions import Categorical, TanhGaussian
 from gsljax.networks import CategoricalActor, DiscreteTwinQ, ImpalaEncoder, TanhGaussianActor, TwinQ, VectorEncoder
 from gsljax.types import ActionSpec
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 ACTION = ActionSpec(dimension=3, low=-2.0, high=0.5)
 GENERATOR = np.random.default_rng(0)
 VECTORS = GENERATOR.normal(size=(6, 5)).astype(np.float32)
