@@ -164,7 +164,7 @@ def test_a_configuration_survives_json(config):
         (("network", "squash_mean"), 1, r"^The field 'squash_mean' .* is 1, but must be of type bool\.$"),
         (("network", "hidden"), 8, r"^The field 'hidden' of a NetworkConfig is 8, but must be of type .*tuple.*\.$"),
         (("network", "hidden"), [8, "8"], r"^The field 'hidden' of a NetworkConfig is \[8, '8'\], but must be of type"),
-        (("imitation", "method"), "gail", r"^The field 'method' .* is 'gail', but must be of type .*dapg"),
+        (("imitation", "method"), "gan", r"^The field 'method' .* is 'gan', but must be of type .*dapg"),
         (("imitation", "dapg_weight"), "much", r"^The field 'dapg_weight' .* is 'much', but must be of type float\.$"),
         (("seed",), -1, "^seed is -1, but must lie between"),
     ],
