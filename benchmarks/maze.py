@@ -123,6 +123,7 @@ def main() -> None:
         for lanes in given.lanes:
             for members in given.members:
                 rows += rows_of(environment, (hidden, hidden), members, lanes, given.repeats)
+                print(f"{hidden} units, {members} members, {lanes} lanes: measured", flush=True)
     report(rows, given.json)
 
 
