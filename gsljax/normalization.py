@@ -6,6 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from gsljax.errors import UserError
+from gsljax.types import EnvSpec
+
 STATISTICS = "statistics"
 """The Flax collection that holds a network's observation statistics: inherited, kept and saved with its parameters."""
 
@@ -81,6 +84,19 @@ class NormalizedObservation(nn.Module):
         moments = jax.lax.stop_gradient(self.moments.value)
         scaled = (observation - moments.mean) / jnp.sqrt(moments.variance + 1e-8)
         return jnp.clip(scaled, -self.clip, self.clip)
+
+
+def with_normalized_observations(network: nn.Module, spec: EnvSpec) -> NormalizedObservation:
+    """The network for normalised observations of an environment.
+
+    Raises:
+      UserError: if they are not float32.
+    """
+    if spec.observation_dtype != "float32":
+        raise UserError(
+            f"normalize_observations needs float32 observations, but those of {spec.name} are {spec.observation_dtype}."
+        )
+    return NormalizedObservation(network, spec.observation_shape)
 
 
 def update_observations(variables: Any, observation: jax.Array, valid: jax.Array) -> Any:

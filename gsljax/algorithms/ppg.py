@@ -7,14 +7,13 @@ from typing import Any, NamedTuple, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 
 from gsljax.algorithms.base import Algorithm
 from gsljax.algorithms.imitation import ImitationConfig
-from gsljax.algorithms.ppo import PPOConfig, make_policy_phase
+from gsljax.algorithms.ppo import PPOConfig, make_policy_phase, shuffled_minibatches
 from gsljax.distributions import Distribution
 from gsljax.errors import UserError
-from gsljax.losses import auxiliary_phase_loss
+from gsljax.losses import auxiliary_phase_loss, zero_invalid
 from gsljax.population import any_member
 from gsljax.train_state import TrainState
 from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Rollout
@@ -52,9 +51,6 @@ class AuxiliaryMemory(NamedTuple):
     optimizer_state: Any
 
 
-_METRICS = ("auxiliary_loss", "auxiliary_policy_value_loss", "auxiliary_value_loss", "auxiliary_kl")
-
-
 def make_ppg(
     network: nn.Module, spec: EnvSpec, config: PPGConfig, imitation: ImitationConfig | None = None
 ) -> Algorithm:
@@ -75,7 +71,7 @@ def make_ppg(
     """
     phase = make_policy_phase(network, spec, config.ppo, imitation)
     apply = cast(Callable[..., tuple[Distribution, jax.Array, jax.Array]], phase.network.apply)
-    optimizer = optax.chain(optax.clip_by_global_norm(config.ppo.max_grad_norm), optax.scale_by_adam(eps=1e-5))
+    optimizer = phase.optimizer
 
     def init(key: jax.Array, rollout_shape: tuple[int, int] | None = None) -> TrainState:
         if rollout_shape is None:
@@ -120,9 +116,7 @@ def make_ppg(
             return (params, optimizer_state), metrics
 
         num_pairs = num_phases * num_lanes
-        used = num_pairs // config.auxiliary_minibatch * config.auxiliary_minibatch
-        passes = [jax.random.permutation(k, num_pairs)[:used] for k in jax.random.split(key, config.auxiliary_epochs)]
-        minibatches = jnp.concatenate(passes).reshape(-1, config.auxiliary_minibatch)
+        minibatches = shuffled_minibatches(key, num_pairs, config.auxiliary_epochs, config.auxiliary_minibatch)
         (params, optimizer_state), metrics = jax.lax.scan(minibatch_step, (params, stored.optimizer_state), minibatches)
         return params, optimizer_state, jax.tree.map(jnp.mean, metrics)
 
@@ -132,9 +126,7 @@ def make_ppg(
         index = state.num_updates % config.policy_phases
         state, metrics, target = phase.update(state, rollout, demonstrations)
         stored: AuxiliaryMemory = state.memory["auxiliary_phase"]
-        # A step without weight may hold anything: zeros have no NaN that a gradient could meet.
-        weight = rollout.valid.reshape(*rollout.valid.shape, *[1] * len(spec.observation_shape))
-        observation = jnp.where(weight, rollout.observation[:-1], 0).astype(stored.observation.dtype)
+        observation = zero_invalid(rollout.observation[:-1], rollout.valid)
         stored = stored._replace(
             observation=stored.observation.at[index].set(observation),
             target=stored.target.at[index].set(target),
@@ -143,12 +135,14 @@ def make_ppg(
         due = index == config.policy_phases - 1
         key, phase_key = jax.random.split(state.key)
 
+        arguments = state.params, stored, metrics["learning_rate"], phase_key
+
         def run():
-            result = auxiliary_phase(state.params, stored, metrics["learning_rate"], phase_key)
-            return jax.tree.map(lambda new, old: jnp.where(due, new, old), result, skip())
+            return jax.tree.map(lambda new, old: jnp.where(due, new, old), auxiliary_phase(*arguments), skip())
 
         def skip():
-            return state.params, stored.optimizer_state, {name: jnp.zeros(()) for name in _METRICS}
+            of_phase = jax.eval_shape(auxiliary_phase, *arguments)[2]
+            return state.params, stored.optimizer_state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), of_phase)
 
         params, optimizer_state, auxiliary_metrics = jax.lax.cond(any_member(due), run, skip)
         memory = {**state.memory, "auxiliary_phase": stored._replace(optimizer_state=optimizer_state)}

@@ -25,8 +25,14 @@ from gsljax.losses import (
     generalized_advantages,
     normalize,
     value_loss,
+    zero_invalid,
 )
-from gsljax.normalization import NormalizedObservation, initial_reward_scaling, scale_rewards, update_observations
+from gsljax.normalization import (
+    initial_reward_scaling,
+    scale_rewards,
+    update_observations,
+    with_normalized_observations,
+)
 from gsljax.train_state import TrainState
 from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Rollout, Scalar
 
@@ -121,6 +127,7 @@ class PolicyPhase(NamedTuple):
       init, act, num_demonstration_pairs: see `Algorithm`.
       update: state, rollout and demonstrations to the next state, metrics, and value targets `[T, N]`.
       network: the network that parameters are applied with, normalisation included.
+      optimizer: clipping and Adam, without the learning rate.
     """
 
     init: InitFunction
@@ -128,6 +135,7 @@ class PolicyPhase(NamedTuple):
     update: Callable[..., tuple[TrainState, Metrics, jax.Array]]
     num_demonstration_pairs: Callable[[int], tuple[int, int]]
     network: nn.Module
+    optimizer: optax.GradientTransformation
 
 
 def make_ppo(
@@ -167,12 +175,7 @@ def make_policy_phase(
     if imitation is not None and imitation.method == "none":
         imitation = None
     if config.normalize_observations:
-        if spec.observation_dtype != "float32":
-            raise UserError(
-                f"PPO's normalize_observations needs float32 observations, but those of {spec.name} are "
-                f"{spec.observation_dtype}."
-            )
-        network = NormalizedObservation(network, spec.observation_shape)
+        network = with_normalized_observations(network, spec)
     apply = cast(Callable[[Any, jax.Array], tuple[Distribution, jax.Array]], network.apply)
     optimizer = optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=1e-5))
     has_imitation_loss = imitation is not None and imitation.has_loss
@@ -182,7 +185,7 @@ def make_policy_phase(
         adversary = make_adversary(spec, imitation.gail, lambda p, o, a: apply(p, o)[0].log_prob(a))
 
     def init(key: jax.Array, rollout_shape: tuple[int, int] | None = None) -> TrainState:
-        params_key, state_key = jax.random.split(key)
+        params_key, state_key, adversary_key = jax.random.split(key, 3)
         observation = jnp.zeros((1, *spec.observation_shape), spec.observation_dtype)
         params = network.init(params_key, observation)
         memory = {}
@@ -191,7 +194,7 @@ def make_policy_phase(
                 raise UserError("PPO with normalize_rewards needs the rollouts' shape (steps, lanes) in init.")
             memory["reward_scaling"] = initial_reward_scaling(rollout_shape[1])
         if adversary is not None:
-            memory["adversary"] = adversary.init(jax.random.fold_in(params_key, 1))
+            memory["adversary"] = adversary.init(adversary_key)
         zero = jnp.zeros((), jnp.int32)
         traced = hyperparameters(config, imitation)
         return TrainState(params, optimizer.init(params), traced, state_key, zero, zero, memory)
@@ -237,13 +240,13 @@ def make_policy_phase(
         )
 
     def shaped(
-        state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None
+        state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None, key: jax.Array
     ) -> tuple[Rollout, dict[str, Any], Metrics]:
         """The rollout with the rewards that PPO is to see, the memory afterwards, and metrics."""
         memory, metrics = dict(state.memory), {}
         if adversary is not None:
             assert demonstrations is not None and imitation is not None
-            key, pairs_key = jax.random.split(jax.random.fold_in(state.key, state.num_updates))
+            key, pairs_key = jax.random.split(key)
             pairs = _policy_pairs(rollout, pairs_key, num_demonstration_pairs(rollout.valid.size))
             trained, metrics = adversary.update(memory["adversary"], state.params, pairs, demonstrations, key)
             flat = _masked(rollout)
@@ -277,10 +280,11 @@ def make_policy_phase(
         state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None = None
     ) -> tuple[TrainState, Metrics, jax.Array]:
         rollout, demonstrations = jax.tree.map(jnp.asarray, (rollout, demonstrations))
-        num_minibatches = _num_minibatches(rollout.valid.size)
+        _check_size(rollout.valid.size)
         if imitation is not None:
             check_demonstrations("PPO", demonstrations, num_demonstration_pairs(rollout.valid.size))
-        rollout, memory, reward_metrics = shaped(state, rollout, demonstrations)
+        key, shuffle_key, reward_key = jax.random.split(state.key, 3)
+        rollout, memory, reward_metrics = shaped(state, rollout, demonstrations, reward_key)
         samples, advantage_max = prepare(rollout, state.hyperparameters)
 
         def minibatch_step(carry, index_and_rows):
@@ -301,8 +305,7 @@ def make_policy_phase(
 
         traced = state.hyperparameters
         learning_rate = traced.learning_rate * jnp.maximum(0.0, 1 - state.num_samples / traced.anneal_samples)
-        key, shuffle_key = jax.random.split(state.key)
-        rows = _shuffled_minibatches(shuffle_key, samples.valid.shape[0], num_minibatches)
+        rows = shuffled_minibatches(shuffle_key, samples.valid.shape[0], config.num_epochs, config.minibatch_size)
         (params, optimizer_state), metrics = jax.lax.scan(
             minibatch_step, (state.params, state.optimizer_state), (jnp.arange(rows.shape[0]), rows)
         )
@@ -327,38 +330,35 @@ def make_policy_phase(
         )
         return state, metrics, samples.target.reshape(rollout.valid.shape)
 
-    def _num_minibatches(num_samples: int) -> int:
+    def _check_size(num_samples: int) -> None:
         if num_samples < config.minibatch_size:
             raise UserError(
                 f"PPO's minibatch_size is {config.minibatch_size}, but a rollout holds only {num_samples} samples."
             )
-        return num_samples // config.minibatch_size
-
-    def _shuffled_minibatches(key: jax.Array, num_samples: int, num_minibatches: int) -> jax.Array:
-        used = num_minibatches * config.minibatch_size
-        passes = jax.vmap(lambda k: jax.random.permutation(k, num_samples)[:used])(
-            jax.random.split(key, config.num_epochs)
-        )
-        return passes.reshape(config.num_epochs * num_minibatches, config.minibatch_size)
 
     def num_demonstration_pairs(num_samples: int) -> tuple[int, int]:
         if imitation is None:
             return 0, 0
         if imitation.method == "gail":
             return imitation.gail.num_updates, imitation.gail.minibatch_size
-        num_updates = config.num_epochs * _num_minibatches(num_samples)
+        _check_size(num_samples)
+        num_updates = config.num_epochs * (num_samples // config.minibatch_size)
         return -(-num_updates // imitation.interval), config.minibatch_size
 
-    return PolicyPhase(init, act, update, num_demonstration_pairs, network)
+    return PolicyPhase(init, act, update, num_demonstration_pairs, network, optimizer)
+
+
+def shuffled_minibatches(key: jax.Array, num_rows: int, num_epochs: int, minibatch_size: int) -> jax.Array:
+    """Row numbers `[minibatches of all passes, minibatch_size]`; each pass leaves out a remainder of its own."""
+    used = num_rows // minibatch_size * minibatch_size
+    passes = jax.vmap(lambda k: jax.random.permutation(k, num_rows)[:used])(jax.random.split(key, num_epochs))
+    return passes.reshape(-1, minibatch_size)
 
 
 def _masked(rollout: Rollout) -> PolicyPairs:
-    """The rollout's pairs, flat, and zero where not valid: a gradient of 0 times NaN would still be NaN."""
-
-    def masked(x):
-        return jnp.where(rollout.valid.reshape(*rollout.valid.shape, *[1] * (x.ndim - 2)), x, jnp.zeros_like(x))
-
-    pairs = PolicyPairs(masked(rollout.observation[:-1]), masked(rollout.action), rollout.valid)
+    """The rollout's pairs, flat, and zero where not valid."""
+    observation, action = (zero_invalid(x, rollout.valid) for x in (rollout.observation[:-1], rollout.action))
+    pairs = PolicyPairs(observation, action, rollout.valid)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), pairs)
 
 

@@ -28,8 +28,9 @@ from gsljax.losses import (
     soft_value,
     temperature_loss,
     twin_q_loss,
+    zero_invalid,
 )
-from gsljax.normalization import NormalizedObservation, update_observations
+from gsljax.normalization import update_observations, with_normalized_observations
 from gsljax.train_state import TrainState
 from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Rollout, Scalar
 
@@ -146,13 +147,7 @@ def make_sac(
             f"The imitation method is {imitation.method!r}, but SAC has no advantage for it; allowed are bc and gail."
         )
     if config.normalize_observations:
-        if spec.observation_dtype != "float32":
-            raise UserError(
-                f"SAC's normalize_observations needs float32 observations, but those of {spec.name} are "
-                f"{spec.observation_dtype}."
-            )
-        actor = NormalizedObservation(actor, spec.observation_shape)
-        critic = NormalizedObservation(critic, spec.observation_shape)
+        actor, critic = (with_normalized_observations(network, spec) for network in (actor, critic))
     policy_of = cast(Callable[[Any, jax.Array], Distribution], actor.apply)
     q_of = cast(Callable[..., jax.Array], critic.apply)
     optimizer = optax.scale_by_adam()
@@ -349,14 +344,9 @@ _LEARNT = ("actor", "critic", "log_temperature")
 
 def _transitions(rollout: Rollout) -> Transition:
     """The rollout's steps `[T · N, ...]`; observation t + 1 is the true next one, also where an episode ends."""
-
-    def masked(x):
-        return jnp.where(rollout.valid.reshape(*rollout.valid.shape, *[1] * (x.ndim - 2)), x, jnp.zeros_like(x))
-
-    observation, following = masked(rollout.observation[:-1]), masked(rollout.observation[1:])
-    steps = Transition(
-        observation, masked(rollout.action), masked(rollout.reward), rollout.terminated, following, rollout.valid
-    )
+    parts = rollout.observation[:-1], rollout.action, rollout.reward, rollout.terminated, rollout.observation[1:]
+    observation, action, reward, terminated, following = (zero_invalid(x, rollout.valid) for x in parts)
+    steps = Transition(observation, action, reward, terminated, following, rollout.valid)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
 
 

@@ -13,7 +13,7 @@ from gsljax.losses.gail import (
 )
 from gsljax.losses.ppg import auxiliary_phase_loss
 from gsljax.losses.ppo import clipped_policy_loss, clipped_value_loss, explained_variance, value_loss
-from gsljax.losses.returns import generalized_advantages, masked_mean, normalize
+from gsljax.losses.returns import generalized_advantages, masked_mean, normalize, zero_invalid
 from gsljax.losses.sac import (
     chosen_q,
     discrete_soft_policy_loss,
@@ -53,4 +53,5 @@ __all__ = [
     "temperature_loss",
     "twin_q_loss",
     "value_loss",
+    "zero_invalid",
 ]

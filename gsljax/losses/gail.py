@@ -27,7 +27,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from gsljax.losses.returns import masked_mean
+from gsljax.losses.returns import masked_mean, zero_invalid
 from gsljax.types import Metrics, Scalar
 
 RewardForm = Literal["negative-log", "log-odds", "airl"]
@@ -140,7 +140,7 @@ def gradient_penalty(
     chex.assert_rank(valid, 1)
     chex.assert_type(jax.tree.leaves(inputs), float)
     chex.assert_equal_shape_prefix([*jax.tree.leaves(inputs), valid], 1)
-    inputs = jax.tree.map(lambda x: jnp.where(valid.reshape(-1, *[1] * (x.ndim - 1)), x, 0.0), inputs)
+    inputs = jax.tree.map(lambda x: zero_invalid(x, valid), inputs)
 
     def total(inputs: Any) -> jax.Array:
         logit = logit_function(inputs)

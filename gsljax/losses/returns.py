@@ -59,3 +59,8 @@ def normalize(values: jax.Array, mask: jax.Array, epsilon: float = 1e-8) -> jax.
     """`values` shifted and scaled to mean 0 and standard deviation 1 over `mask`; 0 elsewhere."""
     centred = jnp.where(mask, values - masked_mean(values, mask), 0.0)
     return centred / (jnp.sqrt(masked_mean(jnp.square(centred), mask)) + epsilon)
+
+
+def zero_invalid(values: jax.Array, valid: jax.Array) -> jax.Array:
+    """`values` `[..., *S]` with zeros where `valid` `[...]` is False: a gradient of 0 times NaN would still be NaN."""
+    return jnp.where(valid.reshape(*valid.shape, *[1] * (values.ndim - valid.ndim)), values, jnp.zeros_like(values))

@@ -3,7 +3,7 @@
 from gsljax.networks.conv import Conv3x3
 from gsljax.networks.discriminator import Discriminator
 from gsljax.networks.impala import ImpalaActorCritic, ImpalaEncoder
-from gsljax.networks.mlp import MLP, ActorCritic, GaussianHead
+from gsljax.networks.mlp import MLP, ActorCritic, GaussianHead, VectorEncoder
 from gsljax.networks.phasic import PhasicActorCritic
 from gsljax.networks.point_cloud import PointCloud, PointCloudEncoder
 from gsljax.networks.soft_actor_critic import (
@@ -11,7 +11,6 @@ from gsljax.networks.soft_actor_critic import (
     DiscreteTwinQ,
     TanhGaussianActor,
     TwinQ,
-    VectorEncoder,
 )
 
 __all__ = [

@@ -5,7 +5,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from gsljax.networks.soft_actor_critic import VectorEncoder, linear
+from gsljax.networks.mlp import VectorEncoder
+from gsljax.networks.soft_actor_critic import linear
 from gsljax.types import ActionSpec
 
 

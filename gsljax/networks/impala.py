@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gsljax.distributions import Categorical, Distribution
+from gsljax.distributions import Distribution
 from gsljax.networks.conv import DEFAULT_COMPUTE, Compute, Conv3x3, max_pool_3x3
-from gsljax.networks.mlp import GaussianHead, orthogonal
+from gsljax.networks.mlp import PolicyHead, orthogonal
 from gsljax.types import ActionSpec
 
 Initialization = Literal["ppo", "ppg"]
@@ -92,32 +92,6 @@ class ImpalaEncoder(nn.Module):
             x = jnp.concatenate([x, action.astype(self.dtype)], axis=-1)
         x = nn.relu(nn.Dense(self.hidden, kernel_init=dense_init, dtype=self.dtype, name="dense")(x))
         return x.astype(jnp.float32)
-
-
-class PolicyHead(nn.Module):
-    """One linear layer from features to a distribution over actions.
-
-    Attributes:
-      action: the action space; discrete gives a `Categorical`, continuous a `ClampedGaussian`.
-      kernel_init: initial weights of the logits; a Gaussian's mean always starts orthogonal with gain 0.01.
-      initial_std, min_std, max_std, squash_mean: see `GaussianHead`; unused for discrete actions.
-    """
-
-    action: ActionSpec
-    kernel_init: nn.initializers.Initializer
-    initial_std: float = 1.0
-    min_std: float = 0.5
-    max_std: float = 1.5
-    squash_mean: bool = False
-
-    @nn.compact
-    def __call__(self, features: jax.Array) -> Distribution:
-        """Features `[..., F]` to a distribution over `[...]`."""
-        if self.action.num_actions is not None:
-            return Categorical(nn.Dense(self.action.num_actions, kernel_init=self.kernel_init, name="logits")(features))
-        assert self.action.dimension is not None
-        limits = (self.initial_std, self.min_std, self.max_std, self.squash_mean)
-        return GaussianHead(self.action.dimension, *limits, name="gaussian")(features)
 
 
 class ImpalaActorCritic(nn.Module):

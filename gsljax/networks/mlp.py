@@ -1,4 +1,4 @@
-"""Multilayer-perceptron actor-critic for vector observations."""
+"""Networks for vector observations: MLP, encoder, policy heads, actor-critic."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -42,6 +42,24 @@ class MLP(nn.Module):
         return inputs
 
 
+class VectorEncoder(nn.Module):
+    """An `MLP` of the observation, or of observation and action side by side.
+
+    Attributes:
+      hidden: units of each layer.
+      activation: `relu` or `tanh`.
+    """
+
+    hidden: Sequence[int] = (256, 256)
+    activation: Activation = "relu"
+
+    @nn.compact
+    def __call__(self, observation: jax.Array, action: jax.Array | None = None) -> jax.Array:
+        """Observation `[..., O]` and perhaps an action `[..., D]` to features `[..., hidden[-1]]`."""
+        inputs = observation if action is None else jnp.concatenate([observation, action], axis=-1)
+        return MLP(self.hidden, self.activation, name="mlp")(inputs)
+
+
 class GaussianHead(nn.Module):
     """A `ClampedGaussian` over `dimension` actions: linear mean, learnable std that does not depend on the state.
 
@@ -65,6 +83,32 @@ class GaussianHead(nn.Module):
         log_std = self.param("log_std", nn.initializers.constant(jnp.log(self.initial_std)), (self.dimension,))
         std = jnp.clip(jnp.exp(log_std), self.min_std, self.max_std)
         return ClampedGaussian(nn.tanh(mean) if self.squash_mean else mean, jnp.broadcast_to(std, mean.shape))
+
+
+class PolicyHead(nn.Module):
+    """One linear layer from features to a distribution over actions.
+
+    Attributes:
+      action: the action space; discrete gives a `Categorical`, continuous a `ClampedGaussian`.
+      kernel_init: initial weights of the logits; a Gaussian's mean always starts orthogonal with gain 0.01.
+      initial_std, min_std, max_std, squash_mean: see `GaussianHead`; unused for discrete actions.
+    """
+
+    action: ActionSpec
+    kernel_init: nn.initializers.Initializer
+    initial_std: float = 1.0
+    min_std: float = 0.5
+    max_std: float = 1.5
+    squash_mean: bool = False
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> Distribution:
+        """Features `[..., F]` to a distribution over `[...]`."""
+        if self.action.num_actions is not None:
+            return Categorical(nn.Dense(self.action.num_actions, kernel_init=self.kernel_init, name="logits")(features))
+        assert self.action.dimension is not None
+        limits = (self.initial_std, self.min_std, self.max_std, self.squash_mean)
+        return GaussianHead(self.action.dimension, *limits, name="gaussian")(features)
 
 
 def with_std(params: Any, std: float) -> Any:

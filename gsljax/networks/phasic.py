@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax
 
 from gsljax.distributions import Distribution
-from gsljax.networks.impala import ImpalaEncoder, PolicyHead, normalized
+from gsljax.networks.impala import ImpalaEncoder, normalized
+from gsljax.networks.mlp import PolicyHead
 from gsljax.types import ActionSpec
 
 

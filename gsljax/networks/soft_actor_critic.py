@@ -1,10 +1,9 @@
 """Actors and twin Q functions of SAC, for continuous (Haarnoja et al. 2018) and discrete (Christodoulou 2019) actions.
 
-An *encoder* is a module that maps an observation, and perhaps an action, to features: `VectorEncoder` here,
+An *encoder* is a module that maps an observation, and perhaps an action, to features: `VectorEncoder` for vectors,
 `ImpalaEncoder` for images, `PointCloudEncoder` for point clouds. Everything here puts one linear layer on top of it.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -12,26 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from gsljax.distributions import Categorical, TanhGaussian
-from gsljax.networks.mlp import MLP, Activation
+from gsljax.networks.mlp import VectorEncoder
 from gsljax.types import ActionSpec
-
-
-class VectorEncoder(nn.Module):
-    """An `MLP` of the observation, or of observation and action side by side.
-
-    Attributes:
-      hidden: units of each layer.
-      activation: `relu` or `tanh`.
-    """
-
-    hidden: Sequence[int] = (256, 256)
-    activation: Activation = "relu"
-
-    @nn.compact
-    def __call__(self, observation: jax.Array, action: jax.Array | None = None) -> jax.Array:
-        """Observation `[..., O]` and perhaps an action `[..., D]` to features `[..., hidden[-1]]`."""
-        inputs = observation if action is None else jnp.concatenate([observation, action], axis=-1)
-        return MLP(self.hidden, self.activation, name="mlp")(inputs)
 
 
 class TanhGaussianActor(nn.Module):

@@ -42,8 +42,9 @@ def learn(
 
         def epoch(carry, key):
             state, lanes = carry
-            lanes, rollout = collect(environment, algorithm.act, state, lanes, key, NUM_STEPS)
-            pairs = None if demonstrations is None else demonstrations(jax.random.fold_in(key, 0), shape)
+            act_key, pairs_key = jax.random.split(key)
+            lanes, rollout = collect(environment, algorithm.act, state, lanes, act_key, NUM_STEPS)
+            pairs = None if demonstrations is None else demonstrations(pairs_key, shape)
             return (algorithm.update(state, rollout, pairs)[0], lanes), None
 
         start = algorithm.init(init_key, (NUM_STEPS, NUM_LANES)), lanes
