@@ -34,7 +34,7 @@ SETTINGS = {
 }
 
 
-NOTE = """Success of the final policy in 200 episodes, all goals alike: mean ± standard deviation over seeds (range).
+NOTE = """Success of the final policy, all goals alike: mean ± standard deviation over seeds (range).
 The setting, and what else was tried: [docs/maze.md](../../../docs/maze.md).
 """
 
@@ -106,7 +106,7 @@ def table(rows: dict[str, list[dict]]) -> str:
             compared = (f"{sum(lead > 0 for lead in leads)} of {len(leads)}", f"{mean(leads):+.3f}")
         totals = {summary["total_samples"] for summary in summaries}
         total = f"{min(totals):,}" if len(totals) == 1 else f"{min(totals):,} – {max(totals):,}"
-        cells = [method, str(len(summaries)), total, _spread(sampled), _spread(modal), *compared]
+        cells = [method, _seeds(summaries), total, _spread(sampled), _spread(modal), *compared]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -124,8 +124,15 @@ def stages_table(summaries: list[dict]) -> str:
         success = f"{stage['evaluation']['success']:.3f} | {played['success']:.3f}"
         cells = [str(summary["seed"]), fired, f"{plateau['samples']:,}", success]
         lines.append("| " + " | ".join([*cells, f"{played['kept_episodes']} of {played['episodes']}"]) + " |")
-    lines += ["", "Success of the generalist: 8 episodes of each goal; of the specialists: every episode they played."]
+    lines += [
+        "",
+        "Success of the generalist: in the evaluation that finds E_low; of the specialists: in all they played.",
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _seeds(summaries: list[dict]) -> str:
+    return f"{len(summaries)}: " + " ".join(str(seed) for seed in sorted(summary["seed"] for summary in summaries))
 
 
 def _spread(values: list[float]) -> str:
