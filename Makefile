@@ -7,8 +7,9 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYTHON ?=
 # More options for `gsljax train maze`, for instance ARGS="--seed 3 --run-dir DIR".
 ARGS ?=
-# Two workers: tracing and compiling, where the tests' time goes, keep about one core each busy.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# Two workers: tracing and compiling, where the tests' time goes, keep about one core each busy. One that crashes fails
+# the run: pytest-xdist waits for ever for the tests of its file if it is replaced.
+PYTEST_ARGS ?= -n 2 --dist loadfile --max-worker-restart 0
 
 # Otherwise pyright asks the package index for its newest version on every run.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1

@@ -1,5 +1,6 @@
 """What the tests share."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -30,6 +31,14 @@ def compilation_cache(tmp_path_factory):
     }
     jax.config.update("jax_compilation_cache_dir", None)
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def freed_programs():
+    """Frees a module's compiled programs after it: some 500 each, they would reach Linux's 65,530 memory maps."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 def files_of(directory: Path) -> dict[str, bytes | None]:

@@ -1,5 +1,10 @@
 """A population against the same members run alone."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +13,7 @@ import pytest
 from gsljax.algorithms import PPOConfig, make_ppo
 from gsljax.errors import UserError
 from gsljax.networks import ActorCritic
-from gsljax.population import over_members
+from gsljax.population import over_members, update_strategy
 from gsljax.rollout import collect
 from tests import probe_environments as probes
 
@@ -59,7 +64,7 @@ def plain(tree):
     # Floating-point results: one after another they are the same program, bit for bit. Batched, a matrix product may
     # add in another order; actions, resets, masks and keys are equal all the same.
     ("strategy", "tolerance"),
-    [("map", 0.0), ("vmap", 1e-5)],
+    [("map", 0.0), (2, 1e-5), ("vmap", 1e-5)],
 )
 def test_members_of_a_population_equal_members_run_alone(members, alone, strategy, tolerance):
     population = plain(jax.jit(over_members(epoch, strategy))(*members))
@@ -91,7 +96,7 @@ def test_a_population_of_one_is_the_member_itself(strategy):
     assert seen == [np.ndarray]  # neither batched nor traced: called as it is
 
 
-@pytest.mark.parametrize("strategy", ["vmap", "map"])
+@pytest.mark.parametrize("strategy", ["vmap", "map", 2])
 def test_none_and_trees_pass_through(strategy):
     function = over_members(lambda tree, nothing, key: (tree["a"] * 2, nothing, jax.random.normal(key)), strategy)
     keys = jax.random.split(jax.random.key(0), 3)
@@ -114,5 +119,47 @@ def test_members_that_do_not_match_are_refused():
 
 
 def test_unknown_strategies_are_refused():
-    with pytest.raises(UserError, match="strategy is 'pmap', but must be 'vmap' or 'map'"):
+    with pytest.raises(UserError, match="strategy is 'pmap', but must be 'vmap', 'map' or a positive number"):
         over_members(lambda x: x, "pmap")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match="strategy is 0, but must be"):
+        over_members(lambda x: x, 0)
+
+
+def test_small_members_learn_at_once_and_large_ones_one_after_another():
+    """Two cores' second-level caches hold the state of a few members of 64 units, of one of 256."""
+
+    def state(width):
+        weights = 2 * (4 * width + width * width)
+        return [jax.ShapeDtypeStruct((16, weights), jnp.float32)] * 3
+
+    assert update_strategy(state(64)) == 5
+    assert update_strategy(state(256)) == 1
+
+
+def test_a_population_split_over_devices(tmp_path):
+    """In a process of its own: the number of devices is fixed when JAX starts."""
+    script = tmp_path / "sharded.py"
+    script.write_text(
+        "import jax, jax.numpy as jnp, numpy as np\n"
+        "from gsljax.errors import UserError\n"
+        "from gsljax.population import over_members, update_strategy\n"
+        "def step(x, key):\n"
+        "    return jnp.sin(x).sum() + jax.random.normal(key), {'y': x * 2}\n"
+        "x, keys = jnp.arange(8.0).reshape(4, 2), jax.random.split(jax.random.key(0), 4)\n"
+        "alone = jax.jit(over_members(step))(x, keys)\n"
+        "for strategy in ('vmap', 'map', 2):\n"
+        "    split = jax.jit(over_members(step, strategy, jax.devices()))(x, keys)\n"
+        "    assert len(split[0].sharding.device_set) == 2, split[0].sharding\n"
+        "    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), split, alone)\n"
+        "try:\n"
+        "    over_members(step, 'vmap', jax.devices())(x[:3], keys[:3])\n"
+        "except UserError as error:\n"
+        "    print(error)\n"
+    )
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu"}
+    root = Path(__file__).parents[1]
+    run = subprocess.run(
+        [sys.executable, str(script)], env=environment | {"PYTHONPATH": str(root)}, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "3 members cannot be split evenly over 2 devices.\n"

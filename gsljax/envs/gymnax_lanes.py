@@ -1,6 +1,7 @@
 """Any gymnax environment with variations, as lanes with the next-step reset rule."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import chex
@@ -10,6 +11,7 @@ import numpy as np
 from gymnax.environments import environment, spaces
 
 from gsljax.errors import UserError
+from gsljax.population import any_member
 from gsljax.types import ActionSpec, EnvSpec, Step
 
 SetVariation = Callable[[Any, jax.Array], Any]
@@ -17,7 +19,7 @@ SetVariation = Callable[[Any, jax.Array], Any]
 
 
 class Lanes(NamedTuple):
-    """`N` lanes between two steps; `ended` marks those whose next step is a reset."""
+    """`N` lanes between two steps; `ended` marks those whose next step is a reset, `key` is the episode's."""
 
     environment_state: Any
     observation: jax.Array
@@ -27,6 +29,14 @@ class Lanes(NamedTuple):
     success: jax.Array
     choices: jax.Array
     key: jax.Array
+    steps: jax.Array
+
+
+class _Stepped(NamedTuple):
+    lanes: Lanes
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
 
 
 class GymnaxLanes:
@@ -84,50 +94,62 @@ class GymnaxLanes:
 
     def step(self, lanes: Lanes, action: jax.Array) -> tuple[Lanes, Step]:
         """One step of all lanes; a lane whose episode ended resets instead, and that step is not valid."""
-        return jax.vmap(self._step_lane)(lanes, action)
-
-    def _reset_lane(self, key: jax.Array, choices: jax.Array) -> Lanes:
-        next_key, draw_key, reset_key = jax.random.split(key, 3)
-        variation = choices[jax.random.randint(draw_key, (), 0, choices.shape[0])]
-        observation, state = self.environment.reset_env(reset_key, self._set_variation(self.params, variation))
-        # Strong types from the start: a weak one (`time=0`) would turn strong in the first step, and all recompile.
-        state = jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), state)
-        no = jnp.zeros((), bool)
-        return Lanes(state, observation, variation, no, jnp.zeros(()), no, choices, next_key)
-
-    def _step_lane(self, lane: Lanes, action: jax.Array) -> tuple[Lanes, Step]:
-        next_key, step_key, reset_key = jax.random.split(lane.key, 3)
-        params = self._set_variation(self.params, lane.variation)
-        observation, state, reward, terminated, info = self.environment.step_env(
-            step_key, lane.environment_state, action, params
-        )
-        terminated = jnp.asarray(terminated, bool)
-        truncated = self.environment.is_truncated(state, params) & ~terminated
-        stepped = Lanes(
-            environment_state=state,
-            observation=observation,
-            variation=lane.variation,
-            ended=terminated | truncated,
-            episode_return=lane.episode_return + reward,
-            success=lane.success | jnp.asarray(info.get("success", False), bool),
-            choices=lane.choices,
-            key=next_key,
-        )
-        fresh = self._reset_lane(reset_key, lane.choices)
-        following = jax.tree.map(
-            lambda new, old: jnp.where(lane.ended, new, jnp.asarray(old, new.dtype)), fresh, stepped
-        )
-        valid = ~lane.ended
+        stepped = jax.vmap(self._step_lane)(lanes, action)
+        following = self._reset_ended(lanes, stepped.lanes)
+        valid = ~lanes.ended
         return following, Step(
             observation=following.observation,
-            reward=jnp.where(valid, jnp.asarray(reward, jnp.float32), 0.0),
-            terminated=terminated & valid,
-            truncated=truncated & valid,
+            reward=jnp.where(valid, stepped.reward, 0.0),
+            terminated=stepped.terminated & valid,
+            truncated=stepped.truncated & valid,
             valid=valid,
             variation=following.variation,
             episode_return=following.episode_return,
             success=following.success,
         )
+
+    def _reset_lane(self, key: jax.Array, choices: jax.Array) -> Lanes:
+        episode_key, draw_key, reset_key = jax.random.split(key, 3)
+        variation = choices[jax.random.randint(draw_key, (), 0, choices.shape[0])]
+        observation, state = self.environment.reset_env(reset_key, self._set_variation(self.params, variation))
+        # Strong types from the start: a weak one (`time=0`) would turn strong in the first step, and all recompile.
+        state = jax.tree.map(lambda x: jnp.asarray(x, jnp.asarray(x).dtype), state)
+        no, zero = jnp.zeros((), bool), jnp.zeros((), jnp.int32)
+        return Lanes(state, observation, variation, no, jnp.zeros(()), no, choices, episode_key, zero)
+
+    def _step_lane(self, lane: Lanes, action: jax.Array) -> _Stepped:
+        """The lane a step on, as if its episode had not ended."""
+        params = self._set_variation(self.params, lane.variation)
+        observation, state, reward, terminated, info = self.environment.step_env(
+            jax.random.fold_in(lane.key, lane.steps), lane.environment_state, action, params
+        )
+        terminated = jnp.asarray(terminated, bool)
+        truncated = self.environment.is_truncated(state, params) & ~terminated
+        reward = jnp.asarray(reward, jnp.float32)
+        lane = Lanes(
+            environment_state=jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), state, lane.environment_state),
+            observation=jnp.asarray(observation, lane.observation.dtype),
+            variation=lane.variation,
+            ended=terminated | truncated,
+            episode_return=lane.episode_return + reward,
+            success=lane.success | jnp.asarray(info.get("success", False), bool),
+            choices=lane.choices,
+            key=lane.key,
+            steps=lane.steps + 1,
+        )
+        return _Stepped(lane, reward, terminated, truncated)
+
+    def _reset_ended(self, lanes: Lanes, stepped: Lanes) -> Lanes:
+        """`stepped`, with a fresh episode where the one in `lanes` had ended; nothing is drawn while none has."""
+
+        def reset() -> Lanes:
+            keys = jax.vmap(jax.random.fold_in)(lanes.key, lanes.steps)
+            fresh = jax.vmap(self._reset_lane)(keys, lanes.choices)
+            return jax.vmap(lambda ended, *both: jax.tree.map(partial(jnp.where, ended), *both))(
+                lanes.ended, fresh, stepped
+            )
+
+        return jax.lax.cond(any_member(jnp.any(lanes.ended)), reset, lambda: stepped)
 
     def _longest_horizon(self, num_variations: int) -> int:
         def horizon(variation):

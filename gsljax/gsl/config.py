@@ -10,13 +10,14 @@ from gsljax.algorithms.imitation import ImitationMethod
 from gsljax.errors import UserError
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.networks.mlp import Activation
-from gsljax.population import Strategy
 from gsljax.types import EnvSpec
 
 AnyConfig = TypeVar("AnyConfig")
 AnyGSLConfig = TypeVar("AnyGSLConfig", bound="GSLConfig")
 
 DemonstrationLabel = Literal["played", "mode"]
+PopulationStrategy = Literal["auto", "vmap", "map"]
+
 Method = Literal["gsl", "ppo", "gsl-classic", "gsl-bc", "gsl-no-demonstrations", "gsl-scratch"]
 
 IMITATION_OF_METHOD: dict[str, ImitationMethod] = {
@@ -126,8 +127,9 @@ class GSLConfig:
     """Epochs per call of the compiled program, at most checkpoint_interval; H is looked at after each call."""
     checkpoint_interval: int = 5
     """Epochs between checkpoints: what a kill can cost, and how near the plateau's checkpoint can be."""
-    population_strategy: Strategy = "vmap"
-    """How a population's members run: batched, or one after another."""
+    population_strategy: PopulationStrategy = "auto"
+    """How a population's members run: all at once (vmap), one after another with the memory of one (map), or playing
+    all at once and learning as many at once as is fastest (auto)."""
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     """Policy and value."""
     baseline: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)

@@ -11,6 +11,7 @@ import numpy as np
 
 from gsljax.errors import UserError
 from gsljax.files import reason, write_atomically
+from gsljax.shuffling import random_order
 from gsljax.types import DemonstrationBatch, EnvSpec, Rollout
 
 GENERALIST = -1
@@ -129,7 +130,7 @@ def draw(
     num_pairs, needed = batch.action.shape[0], num_minibatches * minibatch_size
     first_round = position // num_pairs
     rounds = first_round + jnp.arange(needed // num_pairs + 2)
-    order = jax.vmap(lambda r: jax.random.permutation(jax.random.fold_in(key, r), num_pairs))(rounds).reshape(-1)
+    order = jax.vmap(lambda r: random_order(jax.random.fold_in(key, r), num_pairs))(rounds).reshape(-1)
     rows = jax.lax.dynamic_slice(order, (position - first_round * num_pairs,), (needed,))
     return jax.tree.map(lambda x: x[rows].reshape(num_minibatches, minibatch_size, *x.shape[1:]), batch)
 

@@ -76,7 +76,8 @@ class Experiment(NamedTuple):
 
     def over_members(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function` of one member for a population, run as the configuration says."""
-        return over_members(function, self.config.population_strategy)
+        strategy = self.config.population_strategy
+        return over_members(function, "vmap" if strategy == "auto" else strategy)
 
     @property
     def all_variations(self) -> np.ndarray:

@@ -122,7 +122,7 @@ def test_members_alone_and_together_are_the_same_also_out_of_step():
     for index, member in enumerate(members):
         alone, _ = update(member, rollout)
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),  # a step of Adam is 0.01
             take(together, index).params,
             alone.params,
         )
