@@ -1,16 +1,19 @@
-"""Every algorithm learns, and every use of demonstrations saves samples, on gymnax's CartPole and Pendulum.
+"""Every algorithm learns, and every use of demonstrations saves samples, on gymnax's environments.
 
-    python -m benchmarks.gymnax_learning --json FILE [--tasks cartpole pendulum] [--seeds 5]
+    python -m benchmarks.gymnax_learning --json FILE [--tasks cartpole pendulum breakout] [--seeds 5] [--first-seed 10]
 
 All seeds of a row train as one population. `cartpole`: PPO, PPG and SAC from scratch, then PPO with BC, both forms of
 DAPG and GAIL on the trained PPO's episodes. `pendulum`: SAC from scratch, then SAC with BC and GAIL on the trained
-SAC's. Each row gives the final return in 20 episodes of each seed (sampled actions; mean, lowest and highest seed) and
-the samples after which the mean training return had covered 90 % of the way from a random policy to the expert.
+SAC's. `breakout` (MinAtar's): PPO and PPG from scratch, with the same network. Each row gives the final return in 20
+episodes of each seed (sampled actions; mean, lowest and highest seed) and the samples after which the mean training
+return had covered 90 % of the way from a random policy to the expert.
 """
 
+import dataclasses
 import time
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import gymnax
 import jax
 import jax.numpy as jnp
@@ -28,7 +31,6 @@ from gsljax.algorithms import (
     make_ppo,
     make_sac,
 )
-from gsljax.algorithms.imitation import ImitationMethod
 from gsljax.envs import GymnaxLanes
 from gsljax.evaluation import episode_statistics, evaluate
 from gsljax.gsl import demonstrations as demonstration_sets
@@ -46,7 +48,6 @@ from gsljax.rollout import collect
 from gsljax.train_state import TrainState, take
 from gsljax.types import DemonstrationBatch, EnvSpec
 
-HIDDEN = (64, 64)
 EXPERT_EPISODES = 20
 
 
@@ -60,7 +61,9 @@ class Task(NamedTuple):
       epochs: rollouts of a run from scratch; runs with demonstrations get half.
       expert: which algorithm demonstrates, and is the one that imitates.
       others: algorithms that only train from scratch.
-      methods: of imitation.
+      imitations: how the demonstrations are used.
+      hidden: units of the networks' layers.
+      ppo, ppg, sac: the algorithms' settings; ppg's policy phase is ppo's.
     """
 
     environment: str
@@ -69,30 +72,67 @@ class Task(NamedTuple):
     steps: int
     epochs: int
     expert: str
-    others: tuple[str, ...]
-    methods: tuple[ImitationMethod, ...]
+    others: tuple[str, ...] = ()
+    imitations: tuple[ImitationConfig, ...] = ()
+    hidden: tuple[int, ...] = (64, 64)
+    ppo: PPOConfig = PPOConfig(learning_rate=1e-3, num_epochs=4, minibatch_size=256, entropy_coefficient=0.01)
+    ppg: PPGConfig = PPGConfig(policy_phases=8, auxiliary_epochs=4)
+    sac: SACConfig = SACConfig(
+        learning_rate=1e-3, num_gradient_steps=100, minibatch_size=128, replay_capacity=50_000
+    )  # fmt: skip
 
 
+_GAIL = GAILConfig(num_updates=10, minibatch_size=128, hidden=(64, 64))
 TASKS = {
-    "cartpole": Task("CartPole-v1", 20.0, 8, 128, 250, "ppo", ("ppg", "sac"), ("bc", "dapg", "dapg-classic", "gail")),
-    "pendulum": Task("Pendulum-v1", -1250.0, 4, 50, 200, "sac", (), ("bc", "gail")),
-}
+    "cartpole": Task(
+        "CartPole-v1", 20.0, 8, 128, 250, "ppo", ("ppg", "sac"),
+        (
+            ImitationConfig("bc"),
+            ImitationConfig("dapg", dapg_weight=0.1),
+            ImitationConfig("dapg-classic", classic_weight=0.1),
+            ImitationConfig("gail", gail_weight=0.7, gail=_GAIL),
+        ),
+    ),
+    "pendulum": Task(
+        "Pendulum-v1", -1250.0, 4, 50, 200, "sac", (),
+        (
+            ImitationConfig("bc", freeze_scale=False),
+            ImitationConfig("gail", gail_weight=0.7, gail=dataclasses.replace(_GAIL, reward="log-odds")),
+        ),
+    ),
+    "breakout": Task(
+        "Breakout-MinAtar", 0.5, 64, 64, 250, "ppo", ("ppg",), (), (128, 128),
+        PPOConfig(learning_rate=1e-3, num_epochs=4, minibatch_size=512, entropy_coefficient=0.01),
+        PPGConfig(policy_phases=16, auxiliary_epochs=6, auxiliary_minibatch=8),
+    ),
+}  # fmt: skip
 
 
-def make_algorithm(name: str, spec: EnvSpec, imitation: ImitationConfig | None = None) -> Algorithm:
-    """One of the three algorithms at a usual setting for small environments."""
-    ppo = PPOConfig(learning_rate=1e-3, num_epochs=4, minibatch_size=256, entropy_coefficient=0.01)
-    if name == "ppo":
-        return make_ppo(ActorCritic(spec.action, HIDDEN, "tanh"), spec, ppo, imitation)
+class Flat(nn.Module):
+    """An MLP of the flattened observation, whose shape has `rank` axes."""
+
+    rank: int
+    hidden: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, observation: jax.Array) -> jax.Array:
+        """`[..., *shape]` to features `[..., hidden[-1]]`."""
+        return MLP(self.hidden, "tanh")(observation.reshape(*observation.shape[: -self.rank], -1).astype(jnp.float32))
+
+
+def make_algorithm(name: str, task: Task, spec: EnvSpec, imitation: ImitationConfig | None = None) -> Algorithm:
+    """One of the three algorithms with the task's settings."""
+    phasic = PhasicActorCritic(spec.action, Flat(len(spec.observation_shape), task.hidden))
     if name == "ppg":
-        network = PhasicActorCritic(spec.action, MLP(HIDDEN, "tanh"))
-        return make_ppg(network, spec, PPGConfig(ppo, policy_phases=8, auxiliary_epochs=4), imitation)
-    encoder = VectorEncoder(HIDDEN)
-    config = SACConfig(learning_rate=1e-3, num_gradient_steps=100, minibatch_size=128, replay_capacity=50_000)
+        return make_ppg(phasic, spec, dataclasses.replace(task.ppg, ppo=task.ppo), imitation)
+    if name == "ppo":
+        plain = ActorCritic(spec.action, task.hidden, "tanh")
+        return make_ppo(phasic if len(spec.observation_shape) > 1 else plain, spec, task.ppo, imitation)
+    encoder = VectorEncoder(task.hidden)
     if spec.action.num_actions is not None:
         count = spec.action.num_actions
-        return make_sac(CategoricalActor(count, encoder), DiscreteTwinQ(count, encoder), spec, config, imitation)
-    return make_sac(TanhGaussianActor(spec.action, encoder), TwinQ(encoder), spec, config, imitation)
+        return make_sac(CategoricalActor(count, encoder), DiscreteTwinQ(count, encoder), spec, task.sac, imitation)
+    return make_sac(TanhGaussianActor(spec.action, encoder), TwinQ(encoder), spec, task.sac, imitation)
 
 
 def make_environment(name: str) -> GymnaxLanes:
@@ -110,9 +150,7 @@ class Run(NamedTuple):
     compile_seconds: float
 
 
-def train(
-    task: Task, algorithm: Algorithm, num_seeds: int, epochs: int, pairs: DemonstrationBatch | None = None
-) -> Run:
+def train(task: Task, algorithm: Algorithm, seeds: range, epochs: int, pairs: DemonstrationBatch | None = None) -> Run:
     """Train one member per seed, all in one program; `pairs` `[M, ...]` are the demonstrations."""
     environment = make_environment(task.environment)
     shape = algorithm.num_demonstration_pairs(task.steps * task.lanes)
@@ -136,7 +174,7 @@ def train(
         (state, _, _), returns = jax.lax.scan(epoch, start, jax.random.split(act_key, epochs))
         return state, returns
 
-    keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     started = time.perf_counter()
     program = jax.jit(jax.vmap(member)).lower(keys).compile()
     compiled = time.perf_counter()
@@ -173,7 +211,7 @@ def samples_to(task: Task, returns: np.ndarray, threshold: float) -> int | None:
     return None if not len(reached) else int((reached[0] + 1) * task.steps * task.lanes)
 
 
-def rows_of(task_name: str, num_seeds: int, scale: float) -> list[Row]:
+def rows_of(task_name: str, seeds: range, scale: float) -> list[Row]:
     """All rows of one task; `scale` shortens the runs, to try the script."""
     task = TASKS[task_name]
     spec = make_environment(task.environment).spec
@@ -181,7 +219,7 @@ def rows_of(task_name: str, num_seeds: int, scale: float) -> list[Row]:
     rows: list[Row] = []
 
     def row(name: str, algorithm: Algorithm, run: Run, threshold: float, **more: Any) -> np.ndarray:
-        final = final_returns(task, algorithm, run.states, num_seeds)
+        final = final_returns(task, algorithm, run.states, len(seeds))
         rows.append(
             {
                 "name": f"{task.environment} {name}",
@@ -191,7 +229,7 @@ def rows_of(task_name: str, num_seeds: int, scale: float) -> list[Row]:
                 "highest": float(final.max()),
                 "samples": len(run.returns) * task.steps * task.lanes,
                 "samples to 90 %": samples_to(task, run.returns, threshold),
-                "seeds": num_seeds,
+                "seeds": f"{seeds[0]}-{seeds[-1]}",
                 "seconds": run.seconds,
                 "compile seconds": run.compile_seconds,
             }
@@ -200,24 +238,22 @@ def rows_of(task_name: str, num_seeds: int, scale: float) -> list[Row]:
         print(rows[-1], flush=True)
         return final
 
-    expert = make_algorithm(task.expert, spec)
-    scratch = train(task, expert, num_seeds, epochs)
-    finals = final_returns(task, expert, scratch.states, num_seeds)
+    expert = make_algorithm(task.expert, task, spec)
+    scratch = train(task, expert, seeds, epochs)
+    finals = final_returns(task, expert, scratch.states, len(seeds))
     best = int(np.argmax(finals))
     threshold = task.random_return + 0.9 * (float(finals[best]) - task.random_return)
     row(f"{task.expert} from scratch", expert, scratch, threshold)
     for name in task.others:
-        algorithm = make_algorithm(name, spec)
-        row(f"{name} from scratch", algorithm, train(task, algorithm, num_seeds, epochs), threshold)
+        algorithm = make_algorithm(name, task, spec)
+        row(f"{name} from scratch", algorithm, train(task, algorithm, seeds, epochs), threshold)
+    if not task.imitations:
+        return rows
     pairs, count = expert_pairs(task, expert, take(scratch.states, best))
-    for method in task.methods:
-        imitation = ImitationConfig(
-            method, dapg_weight=0.5, classic_weight=0.1, gail_weight=0.7,
-            gail=GAILConfig(reward="log-odds", num_updates=10, minibatch_size=128, hidden=HIDDEN),
-        )  # fmt: skip
-        algorithm = make_algorithm(task.expert, spec, imitation)
-        run = train(task, algorithm, num_seeds, max(2, epochs // 2), pairs)
-        row(f"{task.expert} with {method}", algorithm, run, threshold, **{"demonstrated pairs": count})
+    for imitation in task.imitations:
+        algorithm = make_algorithm(task.expert, task, spec, imitation)
+        run = train(task, algorithm, seeds, max(2, epochs // 2), pairs)
+        row(f"{task.expert} with {imitation.method}", algorithm, run, threshold, **{"demonstrated pairs": count})
     return rows
 
 
@@ -225,10 +261,12 @@ def main() -> None:
     """Run the tasks and report."""
     parser = arguments("Learning on gymnax: algorithms from scratch and with demonstrations.")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--first-seed", type=int, default=10, help="the settings were chosen on seeds 0 to 4")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the usual number of epochs")
     given = parser.parse_args()
-    report([row for name in given.tasks for row in rows_of(name, given.seeds, given.scale)], given.json)
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    report([row for name in given.tasks for row in rows_of(name, seeds, given.scale)], given.json)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -25,6 +25,9 @@ from gsljax.report.tensorboard import TensorBoardLog
 from gsljax.report.variations import per_variation_figure
 from gsljax.run_directory import RunDirectory, read_header, read_stages
 from gsljax.types import EnvSpec
+
+PolicyOfRun = Literal["final", "generalist"]
+"""The final policy of a run, or the generalist at its plateau."""
 
 
 def train(
@@ -93,27 +96,35 @@ def resume(run_dir: Path | str, preset: Preset | None = None, quiet: bool = Fals
 
 
 def evaluate(
-    run_dir: Path | str, split: str = "train", episodes: int = 40, seed: int = 0, preset: Preset | None = None
+    run_dir: Path | str,
+    split: str = "train",
+    episodes: int = 40,
+    seed: int = 0,
+    policy: PolicyOfRun = "final",
+    preset: Preset | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a finished run's final policy on every variation, stochastic and deterministic.
+    """Evaluate a finished run's policy on every variation, stochastic and deterministic.
 
     Args:
       run_dir: the run directory.
       split: `train` or `test`, the preset's training or held-out variations.
       episodes: per variation.
       seed: of the evaluation; another one plays other episodes.
+      policy: the final one, or the generalist at its plateau.
       preset: needed if the run's preset is not one of gsljax's own.
 
     Returns:
-      `{"split", "episodes", "return", "success", "per_variation", "deterministic"}`.
+      `{"policy", "split", "episodes", "return", "success", "per_variation", "deterministic"}`.
 
     Raises:
-      UserError: if there is no finished run, or the preset has no such split.
+      UserError: if there is no finished run, the preset has no such split, or the run no such policy.
     """
     if episodes < 1:
         raise UserError(f"The number of episodes is {episodes}, but must be at least 1.")
     if not 0 <= seed < 2**32:
         raise UserError(f"The seed is {seed}, but must lie between 0 and 2**32 - 1.")
+    if policy not in get_args(PolicyOfRun):
+        raise UserError(f"The policy is {policy!r}, but must be one of: {', '.join(get_args(PolicyOfRun))}.")
     with contextlib.closing(RunDirectory.reopen(Path(run_dir))) as directory:
         if not directory.is_finished:
             raise UserError(f"The run {run_dir} is not finished; continue it with `gsljax resume {run_dir}`.")
@@ -124,13 +135,16 @@ def evaluate(
             raise UserError(f"The split is {split!r}, but {preset.name} has only: {', '.join(allowed)}.")
         experiment = _experiment(preset, config, directory, Silent())
         outcome, _ = run(experiment, preset.name)
+        state = {"final": outcome.policy, "generalist": outcome.generalist}[policy]
+        if state is None:
+            raise UserError(f"The run {run_dir} has no generalist at a plateau, as its method is {config.method}.")
         make_environment = makers[split]
         assert make_environment is not None
         experiment = experiment._replace(environment=make_environment(config))
     key = jax.random.key(seed)
-    sampled, _, _ = evaluate_variations(experiment, outcome.policy, episodes, key)
-    modal, _, _ = evaluate_variations(experiment, outcome.policy, episodes, key, deterministic=True)
-    return {"split": split, "episodes": episodes} | sampled | {"deterministic": modal}
+    sampled, _, _ = evaluate_variations(experiment, state, episodes, key)
+    modal, _, _ = evaluate_variations(experiment, state, episodes, key, deterministic=True)
+    return {"policy": policy, "split": split, "episodes": episodes} | sampled | {"deterministic": modal}
 
 
 class _AlsoTensorBoard:

@@ -28,7 +28,7 @@ usage: gsljax COMMAND ...
   gsljax presets                            what can be run
   gsljax train PRESET [--method M] [--seed N] [--run-dir DIR] [--help for every setting]
   gsljax resume RUN_DIR                     continue a run that was interrupted
-  gsljax evaluate RUN_DIR [--split train] [--episodes N] [--json]
+  gsljax evaluate RUN_DIR [--split train] [--policy generalist] [--episodes N] [--json]
   gsljax plot RUN_DIR [RUN_DIR ...] --out FIGURE.png
 """
 
@@ -116,18 +116,24 @@ def _resume(arguments: list[str]) -> None:
 
 def _evaluate(arguments: list[str]) -> None:
     def command(
-        run_dir: tyro.conf.Positional[Path], split: str = "train", episodes: int = 40, seed: int = 0, json: bool = False
+        run_dir: tyro.conf.Positional[Path],
+        split: str = "train",
+        episodes: int = 40,
+        seed: int = 0,
+        policy: api.PolicyOfRun = "final",
+        json: bool = False,
     ) -> tuple[dict[str, Any], bool]:
-        """Evaluate a finished run's final policy on every variation.
+        """Evaluate a finished run's policy on every variation.
 
         Args:
           run_dir: the run directory.
           split: which set of variations.
           episodes: episodes per variation.
           seed: seed of the evaluation.
+          policy: the final one, or the generalist at its plateau.
           json: print JSON instead of a table.
         """
-        return api.evaluate(run_dir, split, episodes, seed), json
+        return api.evaluate(run_dir, split, episodes, seed, policy), json
 
     results, as_json = _parse(command, arguments, "gsljax evaluate")
     if as_json:

@@ -292,13 +292,16 @@ def test_evaluate(copy, gsljax):
     assert (status, errors) == (0, "")
     found = json.loads(output)
     assert (found["split"], found["episodes"]) == ("train", 3)
-    assert set(found) == {"split", "episodes", "return", "success", "per_variation", "deterministic"}
+    assert found["policy"] == "final"
+    assert set(found) == {"policy", "split", "episodes", "return", "success", "per_variation", "deterministic"}
     for results in (found, found["deterministic"]):
         assert set(results["per_variation"]) == {"0", "1", "2", "3", "4"}
         mean = np.mean([row["return"] for row in results["per_variation"].values()])
         assert results["return"] == pytest.approx(mean, abs=1e-5)
     assert json.loads(gsljax("evaluate", copy, "--episodes", 3, "--json")[1]) == found
     assert json.loads(gsljax("evaluate", copy, "--episodes", 3, "--json", "--seed", 1)[1]) != found
+    generalist = json.loads(gsljax("evaluate", copy, "--episodes", 3, "--policy", "generalist", "--json")[1])
+    assert generalist["policy"] == "generalist" and generalist["return"] != found["return"]
     status, output, _ = gsljax("evaluate", copy, "--episodes", 3)
     assert status == 0 and "deterministic" in output and f"{found['return']:.3g}" in output
     assert files_of(copy) == before

@@ -87,7 +87,7 @@ class DemonstrationConfig:
     generalist_episodes: int = 0
     """Episodes that the generalist plays on the variations outside E_low (N_D^g)."""
     require_success: bool = True
-    """Keep only episodes that were a success."""
+    """Keep only episodes that were a success, where the environment tells."""
     min_return: float | None = None
     """Keep only episodes with at least this return."""
     label: DemonstrationLabel = "played"
