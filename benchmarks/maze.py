@@ -3,7 +3,7 @@
     python -m benchmarks.maze --json benchmarks/results/maze-<hardware>.json
 
 A row is one training epoch (a rollout of one episode per lane and PPO's update) of P members with N lanes each, in
-environment steps per second over all members, compile time apart. `population` is one batched program, `one by one`
+environment steps per second over all members, compile time apart. `population` is one program, `one by one`
 runs the compiled program of a single member P times. `of one member` compares with one member that has all P · N lanes,
 at equal total batch and gradient steps; below 1 the population costs more per sample. `of matmul rate` compares the
 dense layers' arithmetic (6 operations per weight and sample of an update, 2 per step of a rollout) with what plain
@@ -12,6 +12,7 @@ else.
 """
 
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,13 +30,13 @@ MINIBATCHES = 8
 EPOCHS = 4
 
 
-def program(environment: GymnaxLanes, hidden: tuple[int, ...], members: int, lanes: int):
+def program(environment: GymnaxLanes, hidden: tuple[int, ...], members: int, lanes: int, strategy: Any = "auto"):
     """One epoch of a population, compiled, with its starting carry and the seconds that compiling took."""
     steps = environment.spec.horizon + 1
     ppo = PPOConfig(num_epochs=EPOCHS, minibatch_size=steps * lanes // MINIBATCHES)
     algorithm = make_ppo(ActorCritic(environment.spec.action, hidden), environment.spec, ppo)
     carry = population(environment, algorithm, members, lanes)
-    train = make_train(environment, algorithm, steps, max_epochs=1)
+    train = make_train(environment, algorithm, steps, 1, strategy)
     started = time.perf_counter()
     compiled = jax.jit(train).lower(carry, None, jnp.int32(1)).compile()
     return lambda carry=carry: compiled(carry, None, jnp.int32(1)), carry, time.perf_counter() - started, algorithm
@@ -69,8 +70,13 @@ def weights(carry: Carry) -> int:
     return sum(kernel[0].size for kernel in kernels)
 
 
-def rows_of(environment: GymnaxLanes, hidden: tuple[int, ...], members: int, lanes: int, repeats: int) -> list[Row]:
-    """The population, its members one by one, one big member, and a rollout alone, timed in turns."""
+def rows_of(
+    environment: GymnaxLanes, hidden: tuple[int, ...], members: int, lanes: int, strategies: list[Any], repeats: int
+) -> list[Row]:
+    """The population, its members one by one, one big member, and a rollout alone, timed in turns.
+
+    `strategies` are further ways to run the population.
+    """
     batched, carry, batched_compile, algorithm = program(environment, hidden, members, lanes)
     single, _, single_compile, _ = program(environment, hidden, 1, lanes)
     big, _, big_compile, _ = program(environment, hidden, 1, members * lanes)
@@ -81,8 +87,15 @@ def rows_of(environment: GymnaxLanes, hidden: tuple[int, ...], members: int, lan
         return collect(environment, algorithm.act, carry.state, carry.lanes, carry.key, steps)[1].reward
 
     rollouts = jax.jit(jax.vmap(acting))
+    compiles = {"population": batched_compile, "one by one": single_compile, "one member, all lanes": big_compile}
+    others = {}
+    if members > 1:
+        for strategy in strategies:
+            name = f"population, {strategy}"
+            others[name], _, compiles[name], _ = program(environment, hidden, members, lanes, strategy)
     seconds = interleaved_medians(
         {
+            **others,
             "population": batched,
             "one by one": lambda: [single(one) for one in each],
             "one member, all lanes": big,
@@ -94,7 +107,6 @@ def rows_of(environment: GymnaxLanes, hidden: tuple[int, ...], members: int, lan
     peak = matmul_rate(hidden[0], members, steps * lanes // MINIBATCHES, repeats)
     rollout_operations = 2 * weights(carry) * samples
     update_operations = 6 * weights(carry) * samples * EPOCHS
-    compiles = {"population": batched_compile, "one by one": single_compile, "one member, all lanes": big_compile}
     name = f"{'x'.join(map(str, hidden))}, {members} members x {lanes} lanes"
     return [
         {
@@ -116,13 +128,15 @@ def main() -> None:
     parser.add_argument("--members", type=int, nargs="+", default=[1, 5, 16, 64])
     parser.add_argument("--lanes", type=int, nargs="+", default=[14, 40], help="lanes of each member")
     parser.add_argument("--hidden", type=int, nargs="+", default=[64, 256], help="units of both hidden layers")
+    parser.add_argument("--strategies", nargs="*", default=[], help="also run populations so: vmap, map, or a number")
     given = parser.parse_args()
+    strategies = [int(each) if each.isdigit() else each for each in given.strategies]
     environment = make_environment(CONFIG)
     rows: list[Row] = []
     for hidden in given.hidden:
         for lanes in given.lanes:
             for members in given.members:
-                rows += rows_of(environment, (hidden, hidden), members, lanes, given.repeats)
+                rows += rows_of(environment, (hidden, hidden), members, lanes, strategies, given.repeats)
                 print(f"{hidden} units, {members} members, {lanes} lanes: measured", flush=True)
     report(rows, given.json)
 

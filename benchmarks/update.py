@@ -24,7 +24,7 @@ from gsljax.algorithms import Algorithm, PPGConfig, PPOConfig, SACConfig, make_p
 from gsljax.envs import GymnaxLanes
 from gsljax.gsl.training import Carry, begin, make_train
 from gsljax.networks import MLP, ActorCritic, PhasicActorCritic, TanhGaussianActor, TwinQ, VectorEncoder
-from gsljax.population import over_members, update_strategy
+from gsljax.population import fastest_strategy, over_members
 from gsljax.rollout import collect
 
 HIDDEN = (64, 64)
@@ -100,7 +100,7 @@ def update_rows(name: str, repeats: int) -> list[Row]:
             return collect(environment, algorithm.act, carry.state, carry.lanes, carry.key, steps)[1]
 
         rollout = jax.jit(over_members(play))(carry)
-        strategy = update_strategy((carry.state.params, carry.state.optimizer_state))
+        strategy = fastest_strategy((carry.state.params, carry.state.optimizer_state))
         compiled = jax.jit(over_members(algorithm.update, strategy)).lower(carry.state, rollout).compile()
         programs[members] = lambda compiled=compiled, state=carry.state, rollout=rollout: compiled(state, rollout)
         samples[members] = members * steps * lanes

@@ -14,10 +14,10 @@ Strategy: TypeAlias = Literal["vmap", "map"] | int
 """
 
 CACHED_STATE_BYTES = 2**19
-"""Training state that members updated at once may have on a CPU.
+"""Parameters and moments of the members that run at once on a CPU, so that a core's cache holds them.
 
-Measured with `benchmarks/maze.py` on two cores of 2 MiB second-level cache each: members of 64 x 64 units (115 kB of
-parameters and Adam moments) learn fastest four at once, of 256 x 256 units (1.7 MB) one after another.
+`benchmarks/maze.py --strategies` measures it (`benchmarks/results/maze-2-cores.json`), `benchmarks/population_conv.py`
+for image networks.
 """
 
 
@@ -66,11 +66,11 @@ def over_members(
     return sharded_function
 
 
-def update_strategy(state: Any) -> Strategy:
-    """How to run the updates of a population with these parameters and moments (a tree with the member axis).
+def fastest_strategy(state: Any) -> Strategy:
+    """How to run the members that have these parameters and moments (a tree of arrays or shapes, with the member axis).
 
-    A gradient step streams through parameters and optimiser state. On a CPU as many members learn at once as keep
-    theirs in a core's cache (`CACHED_STATE_BYTES`); elsewhere all do.
+    A gradient step streams through all of them. On a CPU as many members run at once as keep theirs in a core's cache:
+    a few small dense networks, wide ones and image networks one after another. Elsewhere all run at once.
     """
     if jax.default_backend() != "cpu":
         return "vmap"

@@ -13,7 +13,7 @@ import pytest
 from gsljax.algorithms import PPOConfig, make_ppo
 from gsljax.errors import UserError
 from gsljax.networks import ActorCritic
-from gsljax.population import over_members, update_strategy
+from gsljax.population import fastest_strategy, over_members
 from gsljax.rollout import collect
 from tests import probe_environments as probes
 
@@ -125,15 +125,15 @@ def test_unknown_strategies_are_refused():
         over_members(lambda x: x, 0)
 
 
-def test_small_members_learn_at_once_and_large_ones_one_after_another():
-    """Two cores' second-level caches hold the state of a few members of 64 units, of one of 256."""
+def test_small_members_run_at_once_and_large_ones_one_after_another():
+    """A core's cache holds the state of a few members of 64 units, and not of two of 256."""
 
     def state(width):
         weights = 2 * (4 * width + width * width)
         return [jax.ShapeDtypeStruct((16, weights), jnp.float32)] * 3
 
-    assert update_strategy(state(64)) == 5
-    assert update_strategy(state(256)) == 1
+    assert fastest_strategy(state(64)) == 5
+    assert fastest_strategy(state(256)) == 1
 
 
 def test_a_population_split_over_devices(tmp_path):
@@ -142,7 +142,7 @@ def test_a_population_split_over_devices(tmp_path):
     script.write_text(
         "import jax, jax.numpy as jnp, numpy as np\n"
         "from gsljax.errors import UserError\n"
-        "from gsljax.population import over_members, update_strategy\n"
+        "from gsljax.population import over_members, fastest_strategy\n"
         "def step(x, key):\n"
         "    return jnp.sin(x).sum() + jax.random.normal(key), {'y': x * 2}\n"
         "x, keys = jnp.arange(8.0).reshape(4, 2), jax.random.split(jax.random.key(0), 4)\n"

@@ -128,8 +128,8 @@ class GSLConfig:
     checkpoint_interval: int = 5
     """Epochs between checkpoints: what a kill can cost, and how near the plateau's checkpoint can be."""
     population_strategy: PopulationStrategy = "auto"
-    """How a population's members run: all at once (vmap), one after another with the memory of one (map), or playing
-    all at once and learning as many at once as is fastest (auto)."""
+    """How a population's members run: all at once (vmap), one after another with the memory of one (map), or as many at
+    once as is fastest (auto)."""
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     """Policy and value."""
     baseline: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)

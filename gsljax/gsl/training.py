@@ -10,10 +10,10 @@ from gsljax.algorithms.base import Algorithm
 from gsljax.envs.protocol import JaxEnvironment
 from gsljax.evaluation import EpisodeStatistics, episode_statistics
 from gsljax.gsl import demonstrations as demonstration_sets
-from gsljax.population import Strategy, over_members, update_strategy
+from gsljax.population import Strategy, fastest_strategy, over_members
 from gsljax.rollout import collect
 from gsljax.train_state import TrainState, keep_best
-from gsljax.types import DemonstrationBatch, Metrics, Rollout
+from gsljax.types import DemonstrationBatch, Metrics
 
 
 class Carry(NamedTuple):
@@ -67,11 +67,10 @@ def make_train(
 
     Args:
       environment: the environment.
-      algorithm: the algorithm; it imitates if demonstrations are passed.
+      algorithm: the algorithm; one that imitates needs demonstrations.
       num_steps: rollout length T.
       max_epochs: length of the returned records.
-      strategy: how members run, see `gsljax.population.over_members`; `auto` lets all play at once, and learn as
-        `gsljax.population.update_strategy` says.
+      strategy: how members run, see `gsljax.population.over_members`; `auto` is its `fastest_strategy`.
 
     Returns:
       A function of the population's carry, the demonstrations (`[P, M, ...]` or None) and the number of epochs to run
@@ -79,34 +78,26 @@ def make_train(
     """
     num_variations = environment.spec.num_variations
 
-    def play(carry: Carry) -> tuple[Carry, Rollout, EpisodeStatistics]:
+    def epoch(carry: Carry, demonstrations: DemonstrationBatch | None) -> tuple[Carry, Epoch]:
         next_key, act_key = jax.random.split(carry.key)
         lanes, rollout = collect(environment, algorithm.act, carry.state, carry.lanes, act_key, num_steps)
         statistics = episode_statistics(rollout, num_variations)
         mean_return = jnp.sum(statistics.return_sum) / jnp.sum(statistics.episodes)  # NaN if no episode ended
         best_params, best_score = keep_best(carry.best_params, carry.best_score, carry.state.params, mean_return)
-        carry = carry._replace(lanes=lanes, key=next_key, best_params=best_params, best_score=best_score)
-        return carry, rollout, statistics
-
-    def learn(
-        carry: Carry, rollout: Rollout, statistics: EpisodeStatistics, demonstrations: DemonstrationBatch | None
-    ) -> tuple[Carry, Epoch]:
         batches, pairs_drawn = None, carry.pairs_drawn
         if demonstrations is not None:
             shape = algorithm.num_demonstration_pairs(rollout.valid.size)
             batches = demonstration_sets.draw(demonstrations, carry.demonstration_key, pairs_drawn, *shape)
             pairs_drawn += shape[0] * shape[1]
         state, metrics = algorithm.update(carry.state, rollout, batches)
-        return carry._replace(state=state, pairs_drawn=pairs_drawn), Epoch(metrics, statistics, jnp.sum(rollout.valid))
-
-    def epoch(carry: Carry, demonstrations: DemonstrationBatch | None) -> tuple[Carry, Epoch]:
-        return learn(*play(carry), demonstrations)
+        carry = Carry(state, lanes, next_key, carry.demonstration_key, best_params, best_score, pairs_drawn)
+        return carry, Epoch(metrics, statistics, jnp.sum(rollout.valid))
 
     def population_epoch(carry: Carry, demonstrations: DemonstrationBatch | None) -> tuple[Carry, Epoch]:
-        if strategy != "auto":
-            return over_members(epoch, strategy)(carry, demonstrations)
-        learning = update_strategy((carry.state.params, carry.state.optimizer_state))
-        return over_members(learn, learning)(*over_members(play)(carry), demonstrations)
+        chosen = strategy
+        if chosen == "auto":
+            chosen = fastest_strategy((carry.state.params, carry.state.optimizer_state))
+        return over_members(epoch, chosen)(carry, demonstrations)
 
     def train(carry, demonstrations, num_epochs):
         shapes = jax.eval_shape(population_epoch, carry, demonstrations)[1]

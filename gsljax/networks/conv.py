@@ -1,11 +1,17 @@
-"""The 3×3 convolution and the max-pool of every image network, written so that members can be vmapped.
+"""The 3×3 convolution and the max-pool of every image network, written so that training loops and populations are fast.
 
-`vmap` over a convolution's weights gives a grouped convolution, which is slow on CPU and GPU alike. The same sum
-written as matrix products becomes batched matrix products instead. Images are `[N, H, W, C]`.
+On a CPU, XLA (jax 0.10) hands a convolution to a fast library only where it finds the plain form. Inside a `lax.scan`,
+where every training loop has them, it no longer finds it in the gradients that `jax.grad` makes: the gradient of one
+IMPALA network ran 20 times slower there than outside. `conv` therefore has its gradients written out, as a plain
+convolution and nine matrix products. `vmap` over weights turns any convolution into a grouped one, which is slow again:
+populations of image networks run one after another on a CPU (`gsljax.population.fastest_strategy`), or in the other two
+forms, which become batched matrix products. `benchmarks/population_conv.py` measures all of this.
+
+Images are `[N, H, W, C]`.
 """
 
 import functools
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -15,7 +21,9 @@ from jax import lax
 Compute = Literal["conv", "patches", "taps"]
 """How a convolution is computed: XLA's own, patches times one matrix, or nine shifted matrix products."""
 
-DEFAULT_COMPUTE: Compute = "conv"  # until benchmarks/population_conv.py has measured which is fastest, and where
+DEFAULT_COMPUTE: Compute = "conv"
+
+_WINDOW = [(i, j) for i in range(3) for j in range(3)]
 
 
 def convolve_3x3(images: jax.Array, kernel: jax.Array, compute: Compute = DEFAULT_COMPUTE) -> jax.Array:
@@ -34,17 +42,40 @@ def convolve_3x3(images: jax.Array, kernel: jax.Array, compute: Compute = DEFAUL
       ValueError: if `compute` is none of these.
     """
     if compute == "conv":
-        return lax.conv_general_dilated(images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    height, width, channels = images.shape[1:]
-    padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    window = [(i, j) for i in range(3) for j in range(3)]
-    shifted = [padded[:, i : i + height, j : j + width] for i, j in window]
+        return _convolve(images, kernel)
     if compute == "patches":
-        return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(9 * channels, -1)
+        return jnp.concatenate(_shifted(images), axis=-1) @ kernel.reshape(9 * images.shape[-1], -1)
     if compute == "taps":
-        products = (image @ kernel[i, j] for image, (i, j) in zip(shifted, window, strict=True))
+        products = (image @ kernel[i, j] for image, (i, j) in zip(_shifted(images), _WINDOW, strict=True))
         return functools.reduce(jnp.add, products)
-    raise ValueError(f"compute is {compute!r}; it must be 'conv', 'patches' or 'taps'")
+    raise ValueError(f"compute is {compute!r}; it must be one of {', '.join(get_args(Compute))}")
+
+
+def _shifted(images: jax.Array) -> list[jax.Array]:
+    """The images moved by each place of the window, zero beyond their edges."""
+    height, width = images.shape[1:3]
+    padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return [padded[:, i : i + height, j : j + width] for i, j in _WINDOW]
+
+
+@jax.custom_vjp
+def _convolve(images: jax.Array, kernel: jax.Array) -> jax.Array:
+    return lax.conv_general_dilated(images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def _convolve_forward(images: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _convolve(images, kernel), (images, kernel)
+
+
+def _convolve_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    images, kernel = saved
+    of_images = _convolve(gradient, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
+    flat = gradient.reshape(-1, gradient.shape[-1])
+    taps = [image.reshape(-1, image.shape[-1]).T @ flat for image in _shifted(images)]
+    return of_images, jnp.stack(taps).reshape(kernel.shape)
+
+
+_convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 class Conv3x3(nn.Module):
