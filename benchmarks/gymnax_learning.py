@@ -4,9 +4,10 @@
 
 All seeds of a row train as one population. `cartpole`: PPO, PPG and SAC from scratch, then PPO with BC, both forms of
 DAPG and GAIL on the trained PPO's episodes. `pendulum`: SAC from scratch, then SAC with BC and GAIL on the trained
-SAC's. `breakout` (MinAtar's): PPO and PPG from scratch, with the same network. Each row gives the final return in 20
-episodes of each seed (sampled actions; mean, lowest and highest seed) and the samples after which the mean training
-return had covered 90 % of the way from a random policy to the expert.
+SAC's. GAIL has a control with an untrained policy's demonstrations. The expert's own samples are not counted.
+`breakout` (MinAtar's): PPO and PPG from scratch, with the same network. Each row gives the final return in 20 episodes
+of each seed (sampled actions; mean, lowest and highest seed) and the samples after which the mean training return had
+covered 90 % of the way from a random policy to the expert.
 """
 
 import dataclasses
@@ -96,7 +97,7 @@ TASKS = {
     "pendulum": Task(
         "Pendulum-v1", -1250.0, 4, 50, 200, "sac", (),
         (
-            ImitationConfig("bc", freeze_scale=False),
+            ImitationConfig("bc"),
             ImitationConfig("gail", gail_weight=0.7, gail=dataclasses.replace(_GAIL, reward="log-odds")),
         ),
     ),
@@ -254,6 +255,12 @@ def rows_of(task_name: str, seeds: range, scale: float) -> list[Row]:
         algorithm = make_algorithm(task.expert, task, spec, imitation)
         run = train(task, algorithm, seeds, max(2, epochs // 2), pairs)
         row(f"{task.expert} with {imitation.method}", algorithm, run, threshold, **{"demonstrated pairs": count})
+        if imitation.method == "gail":  # how much of it is the reward's form, and not the demonstrations?
+            beginner = expert.init(jax.random.key(3), (task.steps, task.lanes))
+            random_pairs, random_count = expert_pairs(task, expert, beginner)
+            run = train(task, algorithm, seeds, max(2, epochs // 2), random_pairs)
+            name = f"{task.expert} with gail on an untrained policy's demonstrations"
+            row(name, algorithm, run, threshold, **{"demonstrated pairs": random_count})
     return rows
 
 

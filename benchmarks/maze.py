@@ -47,7 +47,8 @@ def population(environment: GymnaxLanes, algorithm: Algorithm, members: int, lan
     goals = jnp.arange(environment.spec.num_variations, dtype=jnp.int32)
 
     def member(key: jax.Array) -> Carry:
-        return begin(environment, algorithm.init(key), goals, lanes, key)
+        init_key, lanes_key = jax.random.split(key)
+        return begin(environment, algorithm.init(init_key), goals, lanes, lanes_key)
 
     return jax.vmap(member)(jax.random.split(jax.random.key(0), members))
 

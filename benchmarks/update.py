@@ -6,7 +6,8 @@
 Stable-Baselines3; without them those rows are left out. All programs of a comparison take turns in one run, and have
 the same environment, lanes, network widths, minibatches and gradient steps per sample. `update` rows are samples of the
 rollouts that are learnt from, per second over all members; `of one agent` compares 64 members with one that has their
-total batch. `training` rows are environment steps per second of a whole loop, compile time apart.
+total batch (in SAC, whose minibatches stay the same size, with one such member). `training` rows are environment steps
+per second of a whole loop; compile time, tracing included, is apart.
 """
 
 import json
@@ -45,7 +46,7 @@ class Peer:
         self.about = self._answer()
 
     def run(self) -> None:
-        """Train once, from the start."""
+        """Train once."""
         assert self._process.stdin is not None
         print("run", file=self._process.stdin, flush=True)
         self._answer()
@@ -80,7 +81,8 @@ def members_of(environment: GymnaxLanes, algorithm: Algorithm, members: int, ste
 
     def member(key: jax.Array) -> Carry:
         only = jnp.zeros(1, jnp.int32)
-        return begin(environment, algorithm.init(key, (steps, lanes)), only, lanes, key)
+        init_key, lanes_key = jax.random.split(key)
+        return begin(environment, algorithm.init(init_key, (steps, lanes)), only, lanes, lanes_key)
 
     return jax.jit(jax.vmap(member))(jax.random.split(jax.random.key(0), members))
 
@@ -132,11 +134,12 @@ def training_rows(name: str, samples: dict[str, int], pythons: dict[str, Path], 
     algorithm = make_algorithm(name, environment, lanes)
     carry = members_of(environment, algorithm, 1, steps, lanes)
     epochs = samples["gsljax"] // (steps * lanes)
-    lowered = jax.jit(make_train(environment, algorithm, steps, epochs)).lower(carry, None, jnp.int32(epochs))
+    train = jax.jit(make_train(environment, algorithm, steps, epochs))
     started = time.perf_counter()
-    compiled = lowered.compile()
+    compiled = train.lower(carry, None, jnp.int32(epochs)).compile()
     compile_seconds: dict[str, Any] = {"gsljax": time.perf_counter() - started}
     programs = {"gsljax": lambda: compiled(carry, None, jnp.int32(epochs))}
+    versions = {"gsljax": ""}
     settings = {
         "algorithm": name, "environment": task, "lanes": lanes, "hidden": HIDDEN, "num_steps": steps,
         "num_epochs": EPOCHS, "num_minibatches": MINIBATCHES, "minibatch_size": SAC_MINIBATCH,
@@ -145,8 +148,13 @@ def training_rows(name: str, samples: dict[str, int], pythons: dict[str, Path], 
     for library, python in pythons.items():
         peer = Peer(python, f"{library}_training.py", settings | {"samples": samples[library]})
         programs[library], compile_seconds[library] = peer.run, peer.about["compile_seconds"]
+        versions[library] = peer.about["versions"]
     seconds = interleaved_medians(programs, repeats)
-    rate = {library: samples[library] / elapsed for library, elapsed in seconds.items()}
+    steps_played = int(jnp.sum(compiled(carry, None, jnp.int32(epochs))[1].samples))  # a step that resets is none
+    rate = {
+        library: (steps_played if library == "gsljax" else samples[library]) / elapsed
+        for library, elapsed in seconds.items()
+    }
     return [
         {
             "name": f"{name} training {task}: {library}",
@@ -154,6 +162,7 @@ def training_rows(name: str, samples: dict[str, int], pythons: dict[str, Path], 
             "unit": "steps/s",
             "gsljax is faster by": rate["gsljax"] / rate[library],
             "compile seconds": compile_seconds[library],
+            "versions": versions[library],
         }
         for library in rate
     ]

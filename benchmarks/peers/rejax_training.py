@@ -8,6 +8,7 @@ is read, the program runs once.
 import json
 import sys
 import time
+from importlib.metadata import version
 
 import jax
 from rejax import PPO, SAC
@@ -32,7 +33,8 @@ algorithm = algorithm.replace(eval_callback=lambda algorithm, state, key: ())
 
 started = time.perf_counter()
 train = jax.jit(lambda key: algorithm.train(key)).lower(jax.random.key(0)).compile()
-print(json.dumps({"compile_seconds": time.perf_counter() - started, "jax": jax.__version__}), flush=True)
+versions = {name: version(name) for name in ("rejax", "jax", "gymnax")}
+print(json.dumps({"compile_seconds": time.perf_counter() - started, "versions": versions}), flush=True)
 for _ in sys.stdin:
     jax.block_until_ready(train(jax.random.key(0)))
     print("{}", flush=True)

@@ -6,8 +6,8 @@ The protocol is that of `rejax_training.py`; there is nothing to compile.
 # pyright: reportMissingImports=false
 import json
 import sys
+from importlib.metadata import version
 
-import stable_baselines3
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.env_util import make_vec_env
 
@@ -27,7 +27,8 @@ else:
         batch_size=settings["minibatch_size"], buffer_size=settings["replay_capacity"], policy_kwargs=network,
         device="cpu",
     )  # fmt: skip
-print(json.dumps({"compile_seconds": "", "stable_baselines3": stable_baselines3.__version__}), flush=True)
+versions = {name: version(name) for name in ("stable-baselines3", "torch", "gymnasium")}
+print(json.dumps({"compile_seconds": "", "versions": versions}), flush=True)
 for _ in sys.stdin:
     algorithm.learn(settings["samples"])
     print("{}", flush=True)

@@ -110,9 +110,13 @@ def make_adversary(spec: EnvSpec, config: GAILConfig, log_prob: LogProb) -> Adve
         return AdversaryState(params, optimizer.init(params))
 
     def logit(params: Any, policy_params: Any, observation: jax.Array, action: jax.Array) -> jax.Array:
-        output = apply(params, observation, action)
+        output = apply(params, observation, played(action))
         known = log_prob(policy_params, observation, action) if config.reward == "airl" else None
         return discriminator_logit(output, known, config.reward)
+
+    def played(action: jax.Array) -> jax.Array:
+        """The action as the environment plays it: demonstrations are clipped to its range, a Gaussian's are not."""
+        return action if spec.action.is_discrete else jnp.clip(action, spec.action.low, spec.action.high)
 
     def loss(params, policy_params, pairs: PolicyPairs, demonstrations: DemonstrationBatch, key):
         policy_logit = logit(params, policy_params, pairs.observation, pairs.action)
@@ -126,8 +130,8 @@ def make_adversary(spec: EnvSpec, config: GAILConfig, log_prob: LogProb) -> Adve
 
     def between(params, pairs: PolicyPairs, demonstrations: DemonstrationBatch, key):
         """The penalty between a policy's and a demonstrated pair, of the network's output."""
-        ours = pairs.observation.astype(jnp.float32), pairs.action
-        theirs = demonstrations.observation.astype(jnp.float32), demonstrations.action
+        ours = pairs.observation.astype(jnp.float32), played(pairs.action)
+        theirs = demonstrations.observation.astype(jnp.float32), played(demonstrations.action)
         mixed = interpolate_pairs(key, ours, theirs)
         return gradient_penalty(lambda inputs: apply(params, *inputs), mixed, pairs.valid)
 

@@ -38,7 +38,7 @@ class ImitationConfig:
     interval: int = 4
     """The demonstration term enters every interval-th minibatch update."""
     freeze_scale: bool = True
-    """Keep the demonstration term's gradient off the policy's std."""
+    """Keep the gradient of DAPG's term off the policy's std; in bc nothing else would train it."""
     demonstration_std: float | None = None
     """Std with which demonstrated actions are scored, in place of the policy's (continuous actions). The pull of dapg
     on a pair vanishes where the policy is several stds away: a wide, constant one still reaches such pairs."""
@@ -98,7 +98,7 @@ def imitation_loss(
     """
     if config.demonstration_std is not None:
         policy = policy.with_std(config.demonstration_std)
-    elif config.freeze_scale:
+    elif config.freeze_scale and config.method != "bc":
         policy = policy.freeze_scale()
     log_prob = policy.log_prob(batch.action)
     if config.method == "dapg":
@@ -110,16 +110,3 @@ def imitation_loss(
     raise UserError(
         f"The imitation method is {config.method!r}, which has no loss; allowed are dapg, dapg-classic, bc."
     )
-
-
-def check_demonstrations(name: str, demonstrations: DemonstrationBatch | None, expected: tuple[int, int]) -> None:
-    """Refuse demonstration minibatches of another leading shape than the algorithm called `name` asked for.
-
-    Raises:
-      UserError: naming both shapes.
-    """
-    found = None if demonstrations is None else tuple(demonstrations.action.shape[:2])
-    if found != expected:
-        raise UserError(
-            f"{name}'s update needs demonstration minibatches of leading shape {expected}, but got {found}."
-        )

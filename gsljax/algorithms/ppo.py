@@ -15,7 +15,8 @@ import optax
 
 from gsljax.algorithms.adversary import PolicyPairs, make_adversary
 from gsljax.algorithms.base import ActFunction, ActorOutput, Algorithm, InitFunction
-from gsljax.algorithms.imitation import ImitationConfig, check_demonstrations, imitation_loss
+from gsljax.algorithms.checks import check_demonstrations, check_network, check_rollout
+from gsljax.algorithms.imitation import ImitationConfig, imitation_loss
 from gsljax.distributions import Distribution
 from gsljax.errors import UserError
 from gsljax.losses import (
@@ -89,11 +90,11 @@ class PPOConfig:
             if getattr(self, name) < 1:
                 raise UserError(f"PPO's {name} is {getattr(self, name)}, but must be at least 1.")
         for name in ("learning_rate", "clip", "max_grad_norm"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"PPO's {name} is {getattr(self, name)}, but must be positive.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"PPO's {name} is {getattr(self, name)}, but must be positive and finite.")
         for name in ("entropy_coefficient", "value_coefficient"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"PPO's {name} is {getattr(self, name)}, but must not be negative.")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"PPO's {name} is {getattr(self, name)}, but must be at least 0 and finite.")
         for name in ("discount", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"PPO's {name} is {getattr(self, name)}, but must lie between 0 and 1.")
@@ -157,7 +158,10 @@ def make_ppo(
 
     Returns:
       The bundle. `init` needs the rollouts' shape where rewards are normalised. `update` raises `UserError` (while it
-      is traced) where a rollout holds less than one minibatch or the demonstrations do not have the expected shape.
+      is traced) where a rollout holds less than one minibatch, or it or the demonstrations do not fit the environment.
+
+    Raises:
+      UserError: if the network does not fit the environment.
     """
     phase = make_policy_phase(network, spec, config, imitation)
 
@@ -177,6 +181,7 @@ def make_policy_phase(
         imitation = None
     if config.normalize_observations:
         network = with_normalized_observations(network, spec)
+    check_network("PPO", network, spec)
     apply = cast(Callable[[Any, jax.Array], tuple[Distribution, jax.Array]], network.apply)
     optimizer = optax.chain(clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=1e-5))
     has_imitation_loss = imitation is not None and imitation.has_loss
@@ -281,9 +286,9 @@ def make_policy_phase(
         state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None = None
     ) -> tuple[TrainState, Metrics, jax.Array]:
         rollout, demonstrations = jax.tree.map(jnp.asarray, (rollout, demonstrations))
+        check_rollout("PPO", rollout, spec)
         _check_size(rollout.valid.size)
-        if imitation is not None:
-            check_demonstrations("PPO", demonstrations, num_demonstration_pairs(rollout.valid.size))
+        check_demonstrations("PPO", demonstrations, num_demonstration_pairs(rollout.valid.size), spec)
         key, shuffle_key, reward_key = jax.random.split(state.key, 3)
         rollout, memory, reward_metrics = shaped(state, rollout, demonstrations, reward_key)
         samples, advantage_max = prepare(rollout, state.hyperparameters)

@@ -16,7 +16,8 @@ import optax
 
 from gsljax.algorithms.adversary import PolicyPairs, make_adversary
 from gsljax.algorithms.base import ActorOutput, Algorithm
-from gsljax.algorithms.imitation import ImitationConfig, check_demonstrations, imitation_loss
+from gsljax.algorithms.checks import check_demonstrations, check_rollout
+from gsljax.algorithms.imitation import ImitationConfig, imitation_loss
 from gsljax.distributions import Categorical, Distribution, TanhGaussian
 from gsljax.errors import UserError
 from gsljax.losses import (
@@ -85,6 +86,8 @@ class SACConfig:
             raise UserError(f"SAC's discount is {self.discount}, but must lie between 0 and 1.")
         if not 0 < self.tau <= 1:
             raise UserError(f"SAC's tau is {self.tau}, but must be above 0 and at most 1.")
+        if self.target_entropy is not None and not math.isfinite(self.target_entropy):
+            raise UserError(f"SAC's target_entropy is {self.target_entropy}, but must be finite.")
         if self.warmup_samples < 0:
             raise UserError(f"SAC's warmup_samples is {self.warmup_samples}, but must not be negative.")
         if self.minibatch_size > self.replay_capacity:
@@ -138,7 +141,7 @@ def make_sac(
       log-probabilities of `act` are zeros, which SAC does not need.
 
     Raises:
-      UserError: for DAPG.
+      UserError: for DAPG, and for an actor whose policy is not one for the environment's kind of actions.
     """
     if imitation is not None and imitation.method == "none":
         imitation = None
@@ -148,6 +151,9 @@ def make_sac(
         )
     if config.normalize_observations:
         actor, critic = (with_normalized_observations(network, spec) for network in (actor, critic))
+    wanted, found = Categorical if spec.action.is_discrete else TanhGaussian, _distribution(actor, spec)
+    if not issubclass(found, wanted):
+        raise UserError(f"SAC's actor gives a {found.__name__}, but {spec.name} needs a {wanted.__name__}.")
     policy_of = cast(Callable[[Any, jax.Array], Distribution], actor.apply)
     q_of = cast(Callable[..., jax.Array], critic.apply)
     optimizer = optax.scale_by_adam()
@@ -280,8 +286,8 @@ def make_sac(
         state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None = None
     ) -> tuple[TrainState, Metrics]:
         rollout, demonstrations = jax.tree.map(jnp.asarray, (rollout, demonstrations))
-        if imitation is not None:
-            check_demonstrations("SAC", demonstrations, num_demonstration_pairs(rollout.valid.size))
+        check_rollout("SAC", rollout, spec)
+        check_demonstrations("SAC", demonstrations, num_demonstration_pairs(rollout.valid.size), spec)
         if rollout.valid.size > config.replay_capacity:
             raise UserError(
                 f"SAC's replay_capacity is {config.replay_capacity}, but a rollout holds {rollout.valid.size} samples."
@@ -340,6 +346,16 @@ def make_sac(
 
 
 _LEARNT = ("actor", "critic", "log_temperature")
+
+
+def _distribution(actor: nn.Module, spec: EnvSpec) -> type:
+    """What kind of policy the actor gives."""
+
+    def policy(key: jax.Array) -> Any:
+        observation = jnp.zeros((1, *spec.observation_shape), spec.observation_dtype)
+        return actor.apply(actor.init(key, observation), observation)
+
+    return type(jax.eval_shape(policy, jax.random.key(0)))
 
 
 def _transitions(rollout: Rollout) -> Transition:

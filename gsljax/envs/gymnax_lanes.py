@@ -67,7 +67,7 @@ class GymnaxLanes:
           set_variation: pure, called inside compiled code, e.g. `lambda p, v: p.replace(variation=v)`.
 
         Raises:
-          UserError: if there is no variation, or the action space is neither discrete nor a box of one axis.
+          UserError: if there is no variation, or the action space is neither discrete nor a bounded box of one axis.
         """
         if num_variations < 1:
             raise UserError(f"{env.name} was given {num_variations} variations, but needs at least 1.")
@@ -174,9 +174,9 @@ def _action_spec(env: environment.Environment, params: environment.EnvParams) ->
         return ActionSpec(num_actions=int(space.n))
     if isinstance(space, spaces.Box) and len(space.shape) == 1:
         low, high = np.unique(np.asarray(space.low)), np.unique(np.asarray(space.high))
-        if len(low) == len(high) == 1:
+        if len(low) == len(high) == 1 and np.isfinite([low, high]).all():
             return ActionSpec(dimension=int(space.shape[0]), low=float(low[0]), high=float(high[0]))
     raise UserError(
         f"{env.name} has the action space {space}, but must have a discrete one, or a box of one axis with "
-        "the same bounds for every dimension."
+        "the same finite bounds for every dimension."
     )

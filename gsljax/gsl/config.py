@@ -236,6 +236,14 @@ def check_against(config: GSLConfig, spec: EnvSpec) -> None:
                 f"{name}.ppo.minibatch_size is {training.ppo.minibatch_size}, but a rollout of {training.lanes} lanes "
                 f"and {config.rollout_steps} steps holds only {training.lanes * config.rollout_steps} samples."
             )
+    if config.method != "ppo":
+        flags = {config.generalist.ppo.normalize_observations, config.specialist.ppo.normalize_observations,
+                 config.phase_two.ppo.normalize_observations}  # fmt: skip
+        if len(flags) > 1:
+            raise UserError(
+                "normalize_observations differs between generalist.ppo, specialist.ppo and phase_two.ppo, but must be "
+                "the same, as they hand their networks on."
+            )
     if config.method == "ppo":
         _check_budget("total_samples", config.total_samples, config, horizon, config.baseline.lanes)
         return

@@ -74,6 +74,12 @@ class Experiment(NamedTuple):
         """The configured algorithm."""
         return _make_ppo(self.network, self.environment.spec, ppo, imitation)
 
+    @property
+    def acting(self) -> Algorithm:
+        """The algorithm whose `act` plays every policy of the run."""
+        config = self.config
+        return self.algorithm((config.baseline if config.method == "ppo" else config.generalist).ppo)
+
     def over_members(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function` of one member for a population, run as the configuration says."""
         strategy = self.config.population_strategy

@@ -177,7 +177,7 @@ def _play(
     experiment: Experiment, members: TrainState, variations: np.ndarray, episodes: int, key: jax.Array
 ) -> tuple[list[Demonstrations], int]:
     """`episodes` episodes of each member, one per lane, in turn on its variations `[P, K]`; the samples they took."""
-    algorithm = experiment.algorithm(experiment.config.specialist.ppo)
+    algorithm = experiment.acting
     environment = experiment.environment
     lane_variations = np.resize(np.arange(variations.shape[1]), episodes)
 
@@ -225,7 +225,7 @@ def evaluate_variations(
     Returns:
       `{"return", "success", "per_variation": {id: {"return", "success"}}}`, the samples it took, and the rollout.
     """
-    algorithm = experiment.algorithm(experiment.config.generalist.ppo)
+    algorithm = experiment.acting
     variations = experiment.all_variations
     found = jax.device_get(
         evaluate(experiment.environment, algorithm.act, state, jnp.asarray(variations), episodes, key, deterministic)

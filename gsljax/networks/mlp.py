@@ -115,7 +115,7 @@ def with_std(params: Any, std: float) -> Any:
     """Parameters in which every `log_std` of a `GaussianHead` stands at `std`; unchanged where there is none."""
 
     def at_std(path, leaf):
-        return jnp.full_like(leaf, jnp.log(std)) if path[-1].key == "log_std" else leaf
+        return jnp.full_like(leaf, jnp.log(std)) if getattr(path[-1], "key", None) == "log_std" else leaf
 
     return jax.tree_util.tree_map_with_path(at_std, params)
 

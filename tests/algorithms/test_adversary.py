@@ -43,7 +43,7 @@ def test_one_step_and_the_reward_are_the_formulas(form):
     network = Discriminator(SPEC.action, VectorEncoder((8,)))
 
     def logit(params, observation, action):
-        output = network.apply(params, observation[0], action[0])
+        output = network.apply(params, observation[0], np.clip(action[0], -1.0, 1.0))
         return log_prob(policy_params, observation[0], action[0]) - output if form == "airl" else output
 
     def loss(params):
@@ -63,6 +63,18 @@ def test_one_step_and_the_reward_are_the_formulas(form):
     probability = jax.nn.sigmoid(logit(after.params, observation, action))
     imitation = -jnp.log(probability) if form == "negative-log" else jnp.log(1 - probability) - jnp.log(probability)
     np.testing.assert_allclose(mixed, 0.3 * environment + 0.7 * imitation, rtol=1e-3, atol=1e-5)
+
+
+def test_actions_that_the_environment_plays_alike_are_judged_alike():
+    """Demonstrations are clipped to the action range: beyond it there is nothing to tell a policy's pairs by."""
+    adversary = make_adversary(SPEC, SMALL, log_prob)
+    state, (observation, action) = adversary.init(jax.random.key(0)), pairs(0)
+    rewards = [
+        adversary.reward(state, None, observation[0], played, np.zeros(6, np.float32), 1.0)
+        for played in (3 * action[0], np.clip(3 * action[0], -1, 1), action[0])
+    ]
+    np.testing.assert_array_equal(rewards[0], rewards[1])
+    assert not np.allclose(rewards[0], rewards[2])
 
 
 def test_a_gradient_penalty_flattens_the_discriminator():

@@ -17,7 +17,7 @@ from gsljax.algorithms.ppo import hyperparameters
 from gsljax.distributions import Categorical
 from gsljax.errors import UserError
 from gsljax.losses import clipped_policy_loss, generalized_advantages, normalize, value_loss
-from gsljax.networks import ActorCritic
+from gsljax.networks import ActorCritic, ImpalaActorCritic
 from gsljax.types import ActionSpec, DemonstrationBatch, EnvSpec, Rollout
 from tests import probe_environments as probes
 from tests.algorithms.learning import learn
@@ -398,8 +398,42 @@ def test_demonstrations_of_another_shape_are_refused():
     assert algorithm.num_demonstration_pairs(SAMPLES) == (2, 12)
     batch = random_demonstrations(algorithm)
     for wrong in (None, jax.tree.map(lambda x: x[:1], batch), jax.tree.map(lambda x: x[:, :5], batch)):
-        with pytest.raises(UserError, match=r"leading shape \(2, 12\), but got"):
+        with pytest.raises(UserError, match=r"PPO's .*\(2, 12.*"):
             algorithm.update(state, rollout, wrong)
+    for wrong, message in (
+        (
+            batch._replace(observation=batch.observation[:1]),
+            r"observations of shape \(1, 12, 4\) and type float32, but",
+        ),
+        (batch._replace(action=batch.action[..., :1]), r"actions of shape \(2, 12, 1\) and type float32, but needs"),
+        (batch._replace(action=batch.action > 0), r"actions of shape \(2, 12, 2\) and type bool, but needs"),
+    ):
+        with pytest.raises(UserError, match=f"PPO's demonstrations have {message}"):
+            algorithm.update(state, rollout, wrong)
+    plain, state, _ = compiled()
+    with pytest.raises(UserError, match="PPO was built without imitation, but its update was given demonstrations"):
+        plain.update(state, rollout, batch)
+
+
+def test_rollouts_that_do_not_fit_are_refused():
+    algorithm, state, _ = compiled()
+    rollout = random_rollout()
+    for wrong, message in (
+        (rollout._replace(valid=rollout.valid[0]), r"rollouts \[T, N\], but the mask `valid` has the shape"),
+        (rollout._replace(valid=rollout.valid.astype(np.float32)), "has valid of shape .* and type float32, but needs"),
+        (rollout._replace(action=rollout.action[..., 0]), "has action of shape"),
+        (rollout._replace(observation=rollout.observation[:-1]), "has observation of shape"),
+        (rollout._replace(reward=rollout.reward.astype(np.int32)), "has reward of shape .* and type int32, but needs"),
+    ):
+        with pytest.raises(UserError, match=message):
+            algorithm.update(state, wrong)
+
+
+def test_networks_that_do_not_fit_are_refused():
+    with pytest.raises(UserError, match=r"network ActorCritic gives actions of shape \(2,\) and type int32 .* needs"):
+        make_ppo(ActorCritic(DISCRETE), spec_of(CONTINUOUS), CONFIG)
+    with pytest.raises(UserError, match=r"network ImpalaActorCritic cannot be applied to the observations of"):
+        make_ppo(ImpalaActorCritic(DISCRETE), spec_of(DISCRETE), CONFIG)
 
 
 @pytest.mark.parametrize("imitation", [None, ImitationConfig()], ids=["plain", "imitating"])

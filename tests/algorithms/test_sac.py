@@ -1,6 +1,7 @@
 """SAC on environments with known values, its replay, and what it refuses."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -160,7 +161,7 @@ def test_members_alone_and_together_are_the_same(spec):
 
 
 def test_bc_follows_demonstrations_whatever_the_reward():
-    imitation = ImitationConfig("bc", bc_weight=1.0, freeze_scale=False)
+    imitation = ImitationConfig("bc", bc_weight=1.0)
 
     def demonstrate(key, shape):
         clue = jax.random.rademacher(key, shape, jnp.float32)
@@ -185,6 +186,11 @@ def test_what_makes_no_sense_is_refused():
     with pytest.raises(UserError, match=r"^SAC's update needs demonstration minibatches of leading shape \(2, 8\)"):
         algorithm = make(CONTINUOUS, imitation=ImitationConfig("bc"))
         algorithm.update(algorithm.init(jax.random.key(0)), random_rollout(CONTINUOUS.action))
+    with pytest.raises(UserError, match=r"^SAC's actor gives a Categorical, but test needs a TanhGaussian\.$"):
+        make_sac(*networks(DISCRETE.action), CONTINUOUS, SMALL)
+    with pytest.raises(UserError, match=r"^SAC's rollout has action of shape \(8, 6, 3\) and type"):
+        algorithm = make(CONTINUOUS)
+        algorithm.update(algorithm.init(jax.random.key(0)), random_rollout(ActionSpec(dimension=3)))
     with pytest.raises(UserError, match=r"normalize_observations needs float32 observations, .* are uint8\.$"):
         make(CONTINUOUS._replace(observation_dtype="uint8"), dataclasses.replace(SMALL, normalize_observations=True))
 
@@ -200,6 +206,7 @@ def test_what_makes_no_sense_is_refused():
         ("discount", 1.1),
         ("tau", 0.0),
         ("warmup_samples", -1),
+        ("target_entropy", math.nan),
         ("minibatch_size", 100_001),
     ],
 )

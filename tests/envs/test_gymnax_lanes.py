@@ -258,7 +258,7 @@ def test_python_numbers_are_taken():
 def test_a_box_has_the_same_bounds_for_every_dimension():
     low, high = jnp.full(2, -3.0), jnp.full(2, 2.0)
     assert sloppy(spaces.Box(low, high, (2,))).spec.action == ActionSpec(dimension=2, low=-3.0, high=2.0)
-    with pytest.raises(UserError, match=r"but must have .* the same bounds for every dimension\.$"):
+    with pytest.raises(UserError, match=r"but must have .* the same finite bounds for every dimension\.$"):
         sloppy(spaces.Box(low.at[0].set(-1.0), high, (2,)))
 
 

@@ -91,6 +91,7 @@ def test_a_value_that_cannot_be_is_refused(changes, message):
             {"specialist__initial_std": 1.5},
             r"^specialist\.initial_std is 1\.5, but must lie between network\.min_std and",
         ),
+        ({"phase_two__ppo__normalize_observations": True}, "^normalize_observations differs between generalist.ppo"),
         ({"phase_two__ppo__minibatch_size": 111}, r"^phase_two\.ppo\.minibatch_size is 111, but .* only 110"),
     ],
 )

@@ -34,6 +34,11 @@ CONFIGS = {
     "gsl, fine-tuned": FINE_TUNED,
     "gsl, two specialists": FEW,
     "gsl, modes": MODES,
+    "ppo, normalised": changed(method="ppo", baseline__ppo__normalize_observations=True),
+    "gsl, normalised": changed(
+        specialist__initial_std=0.9,
+        **{f"{stage}__ppo__normalize_observations": True for stage in ("generalist", "specialist", "phase_two")},
+    ),
 }
 
 
