@@ -58,10 +58,11 @@ def matmul_rate(hidden: int, members: int, batch: int, repeats: int) -> float:
     left, right = jnp.ones((members, batch, hidden)), jnp.ones((members, hidden, hidden))
     count = max(1, 2**31 // (2 * members * batch * hidden**2))
 
-    def products():
+    @jax.jit
+    def products(left, right):
         return jax.lax.fori_loop(0, count, lambda _, x: jnp.matmul(x, right) / hidden, left)
 
-    seconds = interleaved_medians({"products": jax.jit(products)}, repeats)["products"]
+    seconds = interleaved_medians({"products": lambda: products(left, right)}, repeats)["products"]
     return 2 * count * members * batch * hidden**2 / seconds
 
 

@@ -10,8 +10,6 @@ total batch (in SAC, whose minibatches stay the same size, with one such member)
 per second of a whole loop; compile time, tracing included, is apart.
 """
 
-import json
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.gymnax_learning import make_environment
+from benchmarks.peer import Peer
 from benchmarks.reporting import Row, arguments, interleaved_medians, report
 from gsljax.algorithms import Algorithm, PPGConfig, PPOConfig, SACConfig, make_ppg, make_ppo, make_sac
 from gsljax.envs import GymnaxLanes
@@ -32,31 +31,6 @@ HIDDEN = (64, 64)
 LANES, STEPS, EPOCHS, MINIBATCHES = 64, 128, 4, 4
 MEMBERS, TOTAL_LANES = 64, 512
 SAC_LANES, SAC_STEPS, SAC_MINIBATCH, REPLAY = 4, 50, 256, 100_000
-
-
-class Peer:
-    """Another library's training program, in a process of its own that runs it once whenever asked."""
-
-    def __init__(self, python: Path, script: str, settings: dict[str, Any]):
-        """Start `benchmarks/peers/<script>` with a Python that can import the library, and wait until it is ready."""
-        path = Path(__file__).parent / "peers" / script
-        self._process = subprocess.Popen(
-            [python, path, json.dumps(settings)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.about = self._answer()
-
-    def run(self) -> None:
-        """Train once."""
-        assert self._process.stdin is not None
-        print("run", file=self._process.stdin, flush=True)
-        self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}.")
-        return json.loads(line)
 
 
 def make_algorithm(name: str, environment: GymnaxLanes, lanes: int) -> Algorithm:

@@ -65,6 +65,20 @@ def test_bfloat16_computes_with_float32_parameters(compute):
     )
 
 
+@pytest.mark.parametrize("compute", FORMULATIONS)
+def test_gradients_have_gradients(compute):
+    """A gradient penalty differentiates the gradient in the images by the kernel."""
+    images = jax.random.normal(jax.random.key(0), (2, 4, 5, 3))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 2))
+
+    def penalty(kernel, compute):
+        of_images = jax.grad(lambda images: jnp.sum(jnp.sin(convolve_3x3(images, kernel, compute))))(images)
+        return jnp.sum(jnp.square(of_images))
+
+    found, expected = (jax.grad(penalty)(kernel, way) for way in (compute, "patches"))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
 def test_unknown_formulation_is_refused():
     with pytest.raises(ValueError, match="compute is 'fft'; it must be"):
         convolve_3x3(jnp.zeros((1, 3, 3, 1)), jnp.zeros((3, 3, 1, 1)), "fft")
