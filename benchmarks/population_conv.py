@@ -94,7 +94,7 @@ def automatic(batch: int, compile_seconds: dict[str, float]) -> dict[str, Any]:
         return params
 
     made = {}
-    plain = conv._convolve.fun  # without its written-out gradient
+    plain = conv._convolve.__wrapped__  # pyright: ignore[reportFunctionMemberAccess, reportAttributeAccessIssue]
     for name, function in (("in a scan", partial(learn, network)), ("outside", unrolled)):
         name = f"learning xla's own gradient, {name} P=1"
         started = time.perf_counter()

@@ -1,11 +1,12 @@
 """The 3×3 convolution and the max-pool of every image network, written so that training loops and populations are fast.
 
 On a CPU, XLA (jax 0.10) hands a convolution to a fast library only where it finds the plain form. Inside a `lax.scan`,
-where every training loop has them, it no longer finds it in the gradients that `jax.grad` makes: the gradient of one
-IMPALA network ran 20 times slower there than outside. `conv` therefore has its gradients written out, as a plain
-convolution and nine matrix products. `vmap` over weights turns any convolution into a grouped one, which is slow again:
-populations of image networks run one after another on a CPU (`gsljax.population.fastest_strategy`), or in the other two
-forms, which become batched matrix products. `benchmarks/population_conv.py` measures all of this.
+where every training loop has them, it no longer finds it in the gradients that `jax.grad` makes: one IMPALA network
+learns from 5 images per second there, outside from 148. `conv` therefore has its gradients written out, as a plain
+convolution and nine matrix products: 196. `vmap` over weights turns any convolution into a grouped one, which is slow
+again (72 for 4 members); in the other two forms it becomes batched matrix products (123 and 102); 4 members one after
+another, as `gsljax.population.fastest_strategy` has it on a CPU, learn from 234. (`benchmarks/population_conv.py` on
+two cores, `benchmarks/results/population_conv-2-cores.json`; PyTorch's single network: 436. No GPU was measured.)
 
 Images are `[N, H, W, C]`.
 """
