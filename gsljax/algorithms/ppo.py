@@ -89,9 +89,11 @@ class PPOConfig:
         for name in ("num_epochs", "minibatch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"PPO's {name} is {getattr(self, name)}, but must be at least 1.")
-        for name in ("learning_rate", "clip", "max_grad_norm"):
+        for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"PPO's {name} is {getattr(self, name)}, but must be positive and finite.")
+        if not self.max_grad_norm > 0:
+            raise UserError(f"PPO's max_grad_norm is {self.max_grad_norm}, but must be positive.")
         for name in ("entropy_coefficient", "value_coefficient"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"PPO's {name} is {getattr(self, name)}, but must be at least 0 and finite.")

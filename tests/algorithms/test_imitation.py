@@ -42,7 +42,17 @@ def test_each_method_by_hand(method, expected):
     np.testing.assert_allclose(metrics["demonstration_probability"], np.exp(LOG_DENSITY).mean(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["dapg", "dapg-classic", "bc"])
+def test_cloning_always_trains_the_std():
+    """Nothing else would: bc drops the policy's loss and the entropy bonus."""
+
+    def gradient(freeze):
+        config = ImitationConfig("bc", freeze_scale=freeze)
+        return jax.grad(lambda std: loss_of(config, MEAN, std)[0])(jnp.float32(1.0))
+
+    assert gradient(True) == gradient(False) != 0
+
+
+@pytest.mark.parametrize("method", ["dapg", "dapg-classic"])
 def test_freeze_scale_keeps_the_gradient_off_the_std_alone(method):
     def gradient(freeze):
         config = ImitationConfig(method, freeze_scale=freeze)

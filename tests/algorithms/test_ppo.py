@@ -319,6 +319,9 @@ class CountingPolicy(NamedTuple):
     def log_prob(self, action):
         return Categorical(self.logits).log_prob(action)
 
+    def sample(self, key):
+        return Categorical(self.logits).sample(key)
+
     def entropy(self):
         return Categorical(self.logits).entropy()
 

@@ -188,9 +188,9 @@ def test_what_makes_no_sense_is_refused():
         algorithm.update(algorithm.init(jax.random.key(0)), random_rollout(CONTINUOUS.action))
     with pytest.raises(UserError, match=r"^SAC's actor gives a Categorical, but test needs a TanhGaussian\.$"):
         make_sac(*networks(DISCRETE.action), CONTINUOUS, SMALL)
-    with pytest.raises(UserError, match=r"^SAC's rollout has action of shape \(8, 6, 3\) and type"):
-        algorithm = make(CONTINUOUS)
-        algorithm.update(algorithm.init(jax.random.key(0)), random_rollout(ActionSpec(dimension=3)))
+    with pytest.raises(UserError, match=r"^SAC's rollout has action of shape \(8, 6, 1\) and type"):
+        algorithm, rollout = make(CONTINUOUS), random_rollout(CONTINUOUS.action)
+        algorithm.update(algorithm.init(jax.random.key(0)), rollout._replace(action=rollout.action[..., :1]))
     with pytest.raises(UserError, match=r"normalize_observations needs float32 observations, .* are uint8\.$"):
         make(CONTINUOUS._replace(observation_dtype="uint8"), dataclasses.replace(SMALL, normalize_observations=True))
 
