@@ -10,14 +10,13 @@ import numpy as np
 from gsljax.errors import UserError
 
 Strategy: TypeAlias = Literal["vmap", "map"] | int
-"""How members run inside one program: `vmap`, all as one batch; `map`, one after another; a number, that many at once.
-"""
+"""How members run inside one program: `vmap`, all as one batch; `map`, one after another; a number, so many at once."""
 
 CACHED_STATE_BYTES = 2**19
 """Parameters and moments of the members that run at once on a CPU, so that a core's cache holds them.
 
-`benchmarks/maze.py --strategies` measures it (`benchmarks/results/maze-2-cores.json`), `benchmarks/population_conv.py`
-for image networks.
+Chosen for a second-level cache of 2 MiB a core; `benchmarks/results/maze-2-cores-40-lanes.json` and
+`population_conv-2-cores.json` have what it chooses beside `vmap` and `map`.
 """
 
 
@@ -38,8 +37,8 @@ def over_members(
       The population's function. It raises `UserError` where the arguments' member axes disagree, or the members cannot
       be split evenly.
     """
-    at_once = {"vmap": None, "map": 1}.get(strategy, strategy) if isinstance(strategy, str) else strategy
-    if isinstance(at_once, str) or (at_once is not None and at_once < 1):
+    at_once = 1 if strategy == "map" else strategy
+    if at_once != "vmap" and (isinstance(at_once, str) or at_once < 1):
         raise UserError(f"The population strategy is {strategy!r}, but must be 'vmap', 'map' or a positive number.")
 
     def population_function(*args):
@@ -47,7 +46,7 @@ def over_members(
         if count == 1:
             result = function(*jax.tree.map(lambda x: x[0], args))
             return jax.tree.map(lambda x: x[None], result)
-        if at_once is None or at_once >= count:
+        if isinstance(at_once, str) or at_once >= count:
             return jax.vmap(function)(*args)
         return jax.lax.map(lambda one: function(*one), args, batch_size=None if at_once == 1 else at_once)
 

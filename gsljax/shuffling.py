@@ -1,6 +1,6 @@
 """Random orders without sorting.
 
-`jax.random.permutation` sorts twice; on a CPU that took a third of a small network's PPO update.
+`jax.random.permutation` sorts twice, which on a CPU is a large part of a small network's PPO update.
 """
 
 import math

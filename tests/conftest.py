@@ -35,7 +35,7 @@ def compilation_cache(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def freed_programs():
-    """Frees a module's compiled programs after it: some 500 each, they would reach Linux's 65,530 memory maps."""
+    """Frees a module's compiled programs after it: all together would reach Linux's limit of 65,530 memory maps."""
     yield
     jax.clear_caches()
     gc.collect()

@@ -142,7 +142,7 @@ def test_a_population_split_over_devices(tmp_path):
     script.write_text(
         "import jax, jax.numpy as jnp, numpy as np\n"
         "from gsljax.errors import UserError\n"
-        "from gsljax.population import over_members, fastest_strategy\n"
+        "from gsljax.population import over_members\n"
         "def step(x, key):\n"
         "    return jnp.sin(x).sum() + jax.random.normal(key), {'y': x * 2}\n"
         "x, keys = jnp.arange(8.0).reshape(4, 2), jax.random.split(jax.random.key(0), 4)\n"

@@ -359,7 +359,7 @@ def make_policy_phase(
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
     """As optax's, but by one factor for all gradients, which XLA joins with Adam's arithmetic.
 
-    Optax's division is a pass over every gradient of its own: 7 % of the update of 16 members of 256 units on a CPU.
+    Optax's division is a pass over every gradient of its own.
     """
 
     def update(updates, state, params=None):

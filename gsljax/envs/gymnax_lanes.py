@@ -110,7 +110,7 @@ class GymnaxLanes:
 
     def _reset_lane(self, key: jax.Array, choices: jax.Array) -> Lanes:
         episode_key, draw_key, reset_key = jax.random.split(key, 3)
-        only_one = choices.shape[0] == 1  # no draw, then: it would be half of what a reset costs
+        only_one = choices.shape[0] == 1  # no draw, then: it takes more random bits than many a reset
         variation = choices[0] if only_one else choices[jax.random.randint(draw_key, (), 0, choices.shape[0])]
         observation, state = self.environment.reset_env(reset_key, self._set_variation(self.params, variation))
         # Strong types from the start: a weak one (`time=0`) would turn strong in the first step, and all recompile.

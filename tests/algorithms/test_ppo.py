@@ -400,8 +400,10 @@ def test_demonstrations_of_another_shape_are_refused():
     rollout = random_rollout()
     assert algorithm.num_demonstration_pairs(SAMPLES) == (2, 12)
     batch = random_demonstrations(algorithm)
-    for wrong in (None, jax.tree.map(lambda x: x[:1], batch), jax.tree.map(lambda x: x[:, :5], batch)):
-        with pytest.raises(UserError, match=r"PPO's .*\(2, 12.*"):
+    with pytest.raises(UserError, match=r"leading shape \(2, 12\), but got none"):
+        algorithm.update(state, rollout, None)
+    for wrong in (jax.tree.map(lambda x: x[:1], batch), jax.tree.map(lambda x: x[:, :5], batch)):
+        with pytest.raises(UserError, match=r"have observations of shape .*, but needs \(2, 12, 4\) and float32\.$"):
             algorithm.update(state, rollout, wrong)
     for wrong, message in (
         (
