@@ -6,8 +6,8 @@ All seeds of a row train as one population. `cartpole`: PPO, PPG and SAC from sc
 DAPG and GAIL on the trained PPO's episodes. `pendulum`: SAC from scratch, then SAC with BC and GAIL on the trained
 SAC's. GAIL has a control with an untrained policy's demonstrations. The expert's own samples are not counted.
 `breakout` (MinAtar's): PPO and PPG from scratch, with the same network. Each row gives the final return in 20 episodes
-of each seed (sampled actions; mean, lowest and highest seed) and the samples after which the mean training return had
-covered 90 % of the way from a random policy to the expert.
+of each seed (sampled actions; their mean, and each seed's), the samples after which the mean training return had
+covered 90 % of the way from a random policy to the expert, and the mean training return at 50 points of the run.
 """
 
 import dataclasses
@@ -212,6 +212,12 @@ def samples_to(task: Task, returns: np.ndarray, threshold: float) -> int | None:
     return None if not len(reached) else int((reached[0] + 1) * task.steps * task.lanes)
 
 
+def thinned(returns: np.ndarray, points: int = 50) -> list[float | None]:
+    """The seeds' mean training return in equal parts of the run; None for a part in which no episode ended."""
+    parts = np.array_split(returns, min(points, len(returns)))
+    return [None if np.isnan(part).all() else round(float(np.nanmean(part)), 2) for part in parts]
+
+
 def rows_of(task_name: str, seeds: range, scale: float) -> list[Row]:
     """All rows of one task; `scale` shortens the runs, to try the script."""
     task = TASKS[task_name]
@@ -226,11 +232,10 @@ def rows_of(task_name: str, seeds: range, scale: float) -> list[Row]:
                 "name": f"{task.environment} {name}",
                 "value": float(final.mean()),
                 "unit": "return",
-                "lowest": float(final.min()),
-                "highest": float(final.max()),
+                "of each seed": {str(seed): float(value) for seed, value in zip(seeds, final, strict=True)},
                 "samples": len(run.returns) * task.steps * task.lanes,
                 "samples to 90 %": samples_to(task, run.returns, threshold),
-                "seeds": f"{seeds[0]}-{seeds[-1]}",
+                "training returns": thinned(run.returns),
                 "seconds": run.seconds,
                 "compile seconds": run.compile_seconds,
             }

@@ -40,8 +40,10 @@ def interleaved_medians(programs: dict[str, Callable[[], Any]], repeats: int) ->
 
 
 def report(rows: list[Row], path: Path | None) -> None:
-    """Print the rows as a table and write them with where they come from."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    """Print the rows' plain values as a table and write all of them with where they come from."""
+    columns = list(
+        dict.fromkeys(name for row in rows for name, value in row.items() if not isinstance(value, dict | list))
+    )
     table = Table(*columns)
     for row in rows:
         table.add_row(*(_written(row.get(name, "")) for name in columns))
