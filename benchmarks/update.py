@@ -40,7 +40,7 @@ def make_algorithm(name: str, environment: GymnaxLanes, lanes: int) -> Algorithm
     if name == "ppo":
         return make_ppo(ActorCritic(spec.action, HIDDEN, "tanh"), spec, ppo)
     if name == "ppg":
-        config = PPGConfig(ppo, policy_phases=2, auxiliary_epochs=2, auxiliary_minibatch=lanes // 2)
+        config = PPGConfig(ppo=ppo, policy_phases=2, auxiliary_epochs=2, auxiliary_minibatch=lanes // 2)
         return make_ppg(PhasicActorCritic(spec.action, MLP(HIDDEN, "tanh")), spec, config)
     encoder = VectorEncoder(HIDDEN)
     config = SACConfig(

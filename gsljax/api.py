@@ -6,16 +6,15 @@ import time
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import flax.linen as nn
 import jax
 
 from gsljax import checkpoint, presets, provenance
 from gsljax.errors import UserError
-from gsljax.gsl.config import GSLConfig, check_against, from_json, resolve
+from gsljax.gsl.checks import check_against, check_unused
+from gsljax.gsl.config import GSLConfig, from_json, resolve
 from gsljax.gsl.experiment import ADOPTABLE, Experiment, Reporter
 from gsljax.gsl.run import Outcome, run
 from gsljax.gsl.stages import evaluate_variations
-from gsljax.networks import ActorCritic
 from gsljax.presets import Preset
 from gsljax.report.canvas import save as save_figure
 from gsljax.report.curves import learning_curve_figure
@@ -24,7 +23,6 @@ from gsljax.report.runs import load_run
 from gsljax.report.tensorboard import TensorBoardLog
 from gsljax.report.variations import per_variation_figure
 from gsljax.run_directory import RunDirectory, read_header, read_stages
-from gsljax.types import EnvSpec
 
 PolicyOfRun = Literal["final", "generalist"]
 """The final policy of a run, or the generalist at its plateau."""
@@ -55,6 +53,7 @@ def train(
     """
     preset = presets.get(preset) if isinstance(preset, str) else preset
     config = resolve(config or preset.config)
+    check_unused(config, preset.config_for(config.algorithm))
     check_against(config, preset.make_environment(config).spec)
     path = Path(run_dir) if run_dir else _new_run_dir(preset, config)
     if start_from is not None:
@@ -62,6 +61,7 @@ def train(
     header = {
         "preset": preset.name,
         "method": config.method,
+        "algorithm": config.algorithm,
         "seed": config.seed,
         "config": dataclasses.asdict(config),
         "versions": provenance.versions(),
@@ -194,12 +194,7 @@ def _draw(preset: Preset, experiment: Experiment, outcome: Outcome) -> list[Path
 
 
 def _experiment(preset: Preset, config: GSLConfig, directory: RunDirectory, reporter: Reporter) -> Experiment:
-    environment = preset.make_environment(config)
-    return Experiment(config, environment, _network(config, environment.spec), directory, reporter)
-
-
-def _network(config: GSLConfig, spec: EnvSpec) -> nn.Module:
-    return ActorCritic(spec.action, **dataclasses.asdict(config.network))
+    return Experiment(config, preset.make_environment(config), directory, reporter)
 
 
 def _preset_and_config(path: Path, header: dict[str, Any], preset: Preset | None) -> tuple[Preset, GSLConfig]:
@@ -222,7 +217,7 @@ def _samples_under_way(config: GSLConfig, directory: RunDirectory) -> int:
 
 
 def _stage_names(config: GSLConfig) -> tuple[str, ...]:
-    if config.method == "ppo":
+    if config.is_baseline:
         return ("baseline",)
     fine_tuning = ("fine_tuning",) if config.fine_tuning_share else ()
     return ("generalist", "evaluation", *fine_tuning, "specialists", "demonstrations", "imitation")
@@ -253,7 +248,7 @@ def _beginning(config: GSLConfig) -> dict[str, Any]:
     settings = dataclasses.asdict(config)
     for only_later in ("phase_two", "imitation", "baseline", "evaluation_episodes"):
         del settings[only_later]
-    if config.method not in ("ppo", "gsl-scratch"):
+    if not config.is_baseline and config.method != "gsl-scratch":
         settings["method"] = "gsl"
     return _flat(settings)
 

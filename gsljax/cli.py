@@ -3,13 +3,14 @@
 import contextlib
 import functools
 import io
+import itertools
 import json
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import jax
 import tyro
@@ -18,6 +19,7 @@ from rich.table import Table
 
 from gsljax import api, presets
 from gsljax.errors import UserError
+from gsljax.gsl.config import AlgorithmName
 from gsljax.report.canvas import save as save_figure
 from gsljax.report.curves import comparison_figure
 from gsljax.report.runs import load_run
@@ -26,7 +28,7 @@ USAGE = """\
 usage: gsljax COMMAND ...
 
   gsljax presets                            what can be run
-  gsljax train PRESET [--method M] [--seed N] [--run-dir DIR] [--help for every setting]
+  gsljax train PRESET [--method M] [--algorithm A] [--seed N] [--run-dir DIR] [--help for every setting]
   gsljax resume RUN_DIR                     continue a run that was interrupted
   gsljax evaluate RUN_DIR [--split train] [--policy generalist] [--episodes N] [--json]
   gsljax plot RUN_DIR [RUN_DIR ...] --out FIGURE.png
@@ -83,10 +85,11 @@ def _train(arguments: list[str]) -> None:
     if not arguments or arguments[0].startswith("-"):
         raise UserError(f"`gsljax train` needs a preset; there are: {', '.join(sorted(presets.PRESETS))}.")
     preset = presets.get(arguments[0])
-    config_class: Any = type(preset.config)
+    defaults = preset.config_for(_algorithm_in(arguments) or preset.config.algorithm)
+    config_class: Any = type(defaults)
 
     def command(
-        config: Annotated[config_class, tyro.conf.arg(name="")] = preset.config,  # pyright: ignore[reportInvalidTypeForm]
+        config: Annotated[config_class, tyro.conf.arg(name="")] = defaults,  # pyright: ignore[reportInvalidTypeForm]
         run_dir: Path | None = None,
         start_from: Path | None = None,
     ) -> dict[str, Any]:
@@ -100,6 +103,14 @@ def _train(arguments: list[str]) -> None:
         return api.train(preset, config, run_dir, start_from)
 
     _parse(command, arguments[1:], f"gsljax train {preset.name}")
+
+
+def _algorithm_in(arguments: list[str]) -> str | None:
+    """The algorithm that the flags name, also as a baseline: the defaults of all the others depend on it."""
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    given = dict(itertools.pairwise(words))
+    method = given.get("--method")
+    return given.get("--algorithm") or (method if method in get_args(AlgorithmName) else None)
 
 
 def _resume(arguments: list[str]) -> None:

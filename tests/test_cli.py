@@ -114,7 +114,7 @@ def world(tmp_path, gsljax):
         ("train maze --seed three", "--seed: .*'three'"),
         ("train maze --seed 1.5", r"--seed: .*'1\.5'"),
         ("train maze --seed -1", "seed is -1, but must lie between 0 and"),
-        ("train maze --method sac", "'sac'.*'--method'.*'gsl', 'ppo'"),
+        ("train maze --method trpo", "'trpo'.*'--method'.*'gsl', 'gsl-classic'"),
         ("train maze --network.activation sin", r"'sin'.*--network\.activation.*'relu', 'tanh'"),
         ("train maze --network.hidden 8 x", r"--network\.hidden: .*'x'"),
         ("train maze --network.hidden", r"hidden layers are \(\), but must be one or more positive widths"),

@@ -20,11 +20,9 @@ from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Rollout
 
 
 @dataclasses.dataclass(frozen=True)
-class PPGConfig:
-    """PPG's settings; `ppo` is the policy phase, whose traced fields are PPG's."""
+class AuxiliaryConfig:
+    """PPG's auxiliary phase."""
 
-    ppo: PPOConfig = dataclasses.field(default_factory=lambda: PPOConfig(num_epochs=1, entropy_coefficient=0.0))
-    """The policy phase: PPO on a policy network and a value network of their own (E_pi = E_v = its num_epochs)."""
     policy_phases: int = 32
     """Updates between two auxiliary phases, all of whose rollouts are stored (N_pi)."""
     auxiliary_epochs: int = 6
@@ -40,6 +38,14 @@ class PPGConfig:
                 raise UserError(f"PPG's {name} is {getattr(self, name)}, but must be at least 1.")
         if not self.clone_weight >= 0:
             raise UserError(f"PPG's clone_weight is {self.clone_weight}, but must not be negative.")
+
+
+@dataclasses.dataclass(frozen=True)
+class PPGConfig(AuxiliaryConfig):
+    """PPG's settings; `ppo` is the policy phase, whose traced fields are PPG's."""
+
+    ppo: PPOConfig = dataclasses.field(default_factory=lambda: PPOConfig(num_epochs=1, entropy_coefficient=0.0))
+    """The policy phase: PPO on a policy network and a value network of their own (E_pi = E_v = its num_epochs)."""
 
 
 class AuxiliaryMemory(NamedTuple):

@@ -5,12 +5,11 @@ import math
 import typing
 from typing import Any, Literal, TypeVar
 
-from gsljax.algorithms import ImitationConfig, PPOConfig
+from gsljax.algorithms import AuxiliaryConfig, ImitationConfig, PPOConfig, SACConfig
 from gsljax.algorithms.imitation import ImitationMethod
 from gsljax.errors import UserError
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.networks.mlp import Activation
-from gsljax.types import EnvSpec
 
 AnyConfig = TypeVar("AnyConfig")
 AnyGSLConfig = TypeVar("AnyGSLConfig", bound="GSLConfig")
@@ -18,34 +17,40 @@ AnyGSLConfig = TypeVar("AnyGSLConfig", bound="GSLConfig")
 DemonstrationLabel = Literal["played", "mode"]
 PopulationStrategy = Literal["auto", "vmap", "map"]
 
-Method = Literal["gsl", "ppo", "gsl-classic", "gsl-bc", "gsl-no-demonstrations", "gsl-scratch"]
+AlgorithmName = Literal["ppo", "ppg", "sac"]
+Method = Literal[
+    "gsl", "gsl-classic", "gsl-bc", "gsl-gail", "gsl-no-demonstrations", "gsl-scratch", "ppo", "ppg", "sac"
+]
 
 IMITATION_OF_METHOD: dict[str, ImitationMethod] = {
     "gsl-classic": "dapg-classic",
     "gsl-bc": "bc",
+    "gsl-gail": "gail",
     "gsl-no-demonstrations": "none",
 }
 """The methods that are GSL with another use of the demonstrations in phase II."""
+IMITATION_OF_ALGORITHM: dict[AlgorithmName, ImitationMethod] = {"ppo": "dapg", "ppg": "dapg", "sac": "gail"}
+"""How the paper uses demonstrations with each algorithm (GSL §4)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
-    """The actor-critic of a vector observation."""
+    """The networks of a vector observation."""
 
     hidden: tuple[int, ...] = (256, 256)
     """Units of the hidden layers."""
     activation: Activation = "relu"
     """Activation after each hidden layer."""
     shared_trunk: bool = False
-    """Whether policy and value share their hidden layers."""
+    """Whether policy and value share their hidden layers (PPO)."""
     initial_std: float = 1.0
-    """Where the policy's std starts (continuous actions)."""
+    """Where the policy's std starts (continuous actions; PPO and PPG, as all of the std: SAC's is the network's)."""
     min_std: float = 0.5
     """Lower end of what the std is clamped to."""
     max_std: float = 1.5
     """Upper end of what the std is clamped to."""
     squash_mean: bool = False
-    """Whether the mean goes through tanh, which keeps it within [-1, 1]."""
+    """Whether the mean goes through tanh, which keeps it within [-1, 1] (PPO and PPG)."""
 
     def __post_init__(self):
         if not self.hidden or min(self.hidden) < 1:
@@ -55,6 +60,26 @@ class NetworkConfig:
                 f"The network's min_std, initial_std and max_std are {self.min_std}, {self.initial_std} and "
                 f"{self.max_std}, but must be positive and in ascending order."
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageNetworkConfig:
+    """The IMPALA networks of an image observation."""
+
+    channels: tuple[int, ...] = (16, 32, 32)
+    """Channels of each stack, which halves height and width."""
+    hidden: int = 256
+    """Units of the dense layer."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the encoder computes in."""
+
+    def __post_init__(self):
+        if not self.channels or min(self.channels) < 1:
+            raise UserError(
+                f"The network's channels are {self.channels}, but must be those of one or more stacks, all positive."
+            )
+        if self.hidden < 1:
+            raise UserError(f"The network's hidden is {self.hidden}, but must be at least 1.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +94,11 @@ class TrainingConfig:
     """Std that the stage's members start with, for clones that must explore anew (continuous actions); None keeps what
     they were cloned with."""
     ppo: PPOConfig = dataclasses.field(default_factory=PPOConfig)
-    """The algorithm's settings."""
+    """PPO, or the policy phase of PPG."""
+    auxiliary: AuxiliaryConfig = dataclasses.field(default_factory=AuxiliaryConfig)
+    """The auxiliary phase of PPG."""
+    sac: SACConfig = dataclasses.field(default_factory=SACConfig)
+    """SAC."""
 
     def __post_init__(self):
         if self.lanes < 1:
@@ -117,8 +146,11 @@ class GSLConfig:
     seed: int = 0
     """Seed of everything random in the run."""
     method: Method = "gsl"
-    """gsl: the paper's; ppo: the baseline alone; gsl-classic, gsl-bc, gsl-no-demonstrations: phase II with classic
-    DAPG, behaviour cloning, no demonstrations; gsl-scratch: specialists trained from scratch."""
+    """gsl: the paper's (DAPG with ppo and ppg, GAIL with sac); ppo, ppg, sac: the algorithm alone, as a baseline;
+    gsl-classic, gsl-bc, gsl-gail, gsl-no-demonstrations: phase II with classic DAPG, behaviour cloning, GAIL, no
+    demonstrations; gsl-scratch: specialists trained from scratch."""
+    algorithm: AlgorithmName = "ppo"
+    """What every stage trains with."""
     total_samples: int = 480_000
     """Samples of the whole run, over all stages and members."""
     rollout_steps: int = 151
@@ -131,9 +163,9 @@ class GSLConfig:
     """How a population's members run: all at once (vmap), one after another with the memory of one (map), or as many at
     once as is fastest (auto)."""
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
-    """Policy and value."""
+    """The networks."""
     baseline: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
-    """Training of the baseline (method ppo)."""
+    """Training of the baseline (methods ppo, ppg, sac)."""
     generalist: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     """Training of the generalist up to its plateau."""
     generalist_share: float = 0.3
@@ -173,8 +205,14 @@ class GSLConfig:
                 raise UserError(f"{name} is {getattr(self, name)}, but must be at least 1.")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed is {self.seed}, but must lie between 0 and 2**32 - 1.")
-        if self.method not in typing.get_args(Method):
-            raise UserError(f"method is {self.method!r}, but must be one of {', '.join(typing.get_args(Method))}.")
+        for name, allowed in (("method", typing.get_args(Method)), ("algorithm", typing.get_args(AlgorithmName))):
+            if getattr(self, name) not in allowed:
+                raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(allowed)}.")
+        if self.is_baseline and self.method != self.algorithm:
+            raise UserError(
+                f"method is {self.method!r}, the baseline of that algorithm, but algorithm is {self.algorithm!r}; they "
+                "must be the same."
+            )
         for name in ("generalist_share", "specialist_share"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, but must lie between 0 and 1.")
@@ -185,11 +223,10 @@ class GSLConfig:
                 "generalist_share, specialist_share and fine_tuning_share add up to 1 or more, but must leave a share "
                 "for phase II."
             )
-        imitation = IMITATION_OF_METHOD.get(self.method, "dapg")
-        if self.imitation.method not in ("dapg", imitation):
+        if self.imitation.method not in ("dapg", self.imitation_method):
             raise UserError(
-                f"imitation.method is {self.imitation.method!r}, but must be {imitation!r}, as the method is "
-                f"{self.method!r}."
+                f"imitation.method is {self.imitation.method!r}, but must be {self.imitation_method!r}, as the method "
+                f"is {self.method!r} and the algorithm {self.algorithm!r}."
             )
         if self.epochs_per_call > self.checkpoint_interval:
             raise UserError(
@@ -202,92 +239,26 @@ class GSLConfig:
                 f"({self.num_low_performing}), so that every specialist has equally many variations."
             )
 
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the method is an algorithm alone, without specialists."""
+        return self.method in typing.get_args(AlgorithmName)
+
+    @property
+    def imitation_method(self) -> ImitationMethod:
+        """How phase II uses the demonstrations."""
+        return IMITATION_OF_METHOD.get(self.method, IMITATION_OF_ALGORITHM[self.algorithm])
+
+    @property
+    def training_stages(self) -> tuple[str, ...]:
+        """The fields with the settings of the stages that the method trains in."""
+        return ("baseline",) if self.is_baseline else ("generalist", "specialist", "phase_two")
+
 
 def resolve(config: AnyGSLConfig) -> AnyGSLConfig:
-    """The configuration with phase II's imitation set as its method says."""
-    if config.method not in IMITATION_OF_METHOD:
-        return config
-    imitation = dataclasses.replace(config.imitation, method=IMITATION_OF_METHOD[config.method])
+    """The configuration with phase II's imitation set as its method and its algorithm say."""
+    imitation = dataclasses.replace(config.imitation, method=config.imitation_method)
     return dataclasses.replace(config, imitation=imitation)
-
-
-def most_valid_steps(rollout_steps: int, horizon: int) -> int:
-    """The most samples that one lane can yield in an epoch: after `horizon` steps at the latest one step is a reset."""
-    return rollout_steps - rollout_steps // (horizon + 1)
-
-
-def check_against(config: GSLConfig, spec: EnvSpec) -> None:
-    """Refuse a configuration whose sizes do not fit the environment or its own budgets.
-
-    Raises:
-      UserError: naming the field.
-    """
-    num_variations, horizon = spec.num_variations, spec.horizon
-    for name in ("baseline",) if config.method == "ppo" else ("generalist", "specialist", "phase_two"):
-        training: TrainingConfig = getattr(config, name)
-        network = config.network
-        if training.initial_std is not None and not network.min_std <= training.initial_std <= network.max_std:
-            raise UserError(
-                f"{name}.initial_std is {training.initial_std}, but must lie between network.min_std and "
-                f"network.max_std ({network.min_std} and {network.max_std})."
-            )
-        if training.ppo.minibatch_size > training.lanes * config.rollout_steps:
-            raise UserError(
-                f"{name}.ppo.minibatch_size is {training.ppo.minibatch_size}, but a rollout of {training.lanes} lanes "
-                f"and {config.rollout_steps} steps holds only {training.lanes * config.rollout_steps} samples."
-            )
-    if config.method != "ppo":
-        flags = {config.generalist.ppo.normalize_observations, config.specialist.ppo.normalize_observations,
-                 config.phase_two.ppo.normalize_observations}  # fmt: skip
-        if len(flags) > 1:
-            raise UserError(
-                "normalize_observations differs between generalist.ppo, specialist.ppo and phase_two.ppo, but must be "
-                "the same, as they hand their networks on."
-            )
-    if config.method == "ppo":
-        _check_budget("total_samples", config.total_samples, config, horizon, config.baseline.lanes)
-        return
-    if config.plateau.metric == "success" and not spec.has_success:
-        raise UserError(f"plateau.metric is 'success', but {spec.name} reports none; use 'return'.")
-    if config.num_low_performing > num_variations:
-        raise UserError(
-            f"num_low_performing is {config.num_low_performing}, but the environment has {num_variations} variations."
-        )
-    episodes = config.demonstrations.specialist_episodes
-    if episodes % config.num_low_performing:
-        raise UserError(
-            f"demonstrations.specialist_episodes is {episodes}, but must be a multiple of num_low_performing "
-            f"({config.num_low_performing}), equally many for each variation."
-        )
-    if 0 < config.demonstrations.generalist_episodes < num_variations - config.num_low_performing:
-        raise UserError(
-            f"demonstrations.generalist_episodes is {config.demonstrations.generalist_episodes}, but must be 0 or at "
-            f"least the number of other variations ({num_variations - config.num_low_performing}), one for each."
-        )
-    lanes_of_share = {
-        "generalist_share": config.generalist.lanes,
-        "specialist_share": config.specialist.lanes * config.num_specialists,
-    }
-    if config.fine_tuning_share:
-        lanes_of_share["fine_tuning_share"] = config.specialist.lanes
-    left = config.total_samples
-    for name, lanes in lanes_of_share.items():
-        budget = int(getattr(config, name) * config.total_samples)
-        _check_budget(name, budget, config, horizon, lanes)
-        left -= budget
-    episodes += config.demonstrations.generalist_episodes + config.low_episodes * num_variations
-    _check_budget("total_samples", left - episodes * horizon, config, horizon, config.phase_two.lanes)
-
-
-def _check_budget(field: str, budget: int, config: GSLConfig, horizon: int, lanes: int) -> None:
-    """Refuse the value of `field` if it leaves its stage, or phase II, with less than an epoch."""
-    epoch = lanes * most_valid_steps(config.rollout_steps, horizon)
-    if budget < epoch:
-        stage = "phase II" if field == "total_samples" and config.method != "ppo" else "its stage"
-        raise UserError(
-            f"{field} is {getattr(config, field)}, which leaves {stage} {max(budget, 0)} samples, but one epoch of it "
-            f"takes {epoch}."
-        )
 
 
 def from_json(cls: type[AnyConfig], values: Any) -> AnyConfig:

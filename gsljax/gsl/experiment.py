@@ -1,21 +1,20 @@
 """What every stage of a run has in common: the configuration, the environment, where to write, whom to tell."""
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
-import flax.linen as nn
 import jax
 import numpy as np
 
-from gsljax.algorithms import Algorithm, ImitationConfig, PPOConfig, make_ppo
+from gsljax.algorithms import Algorithm, ImitationConfig
 from gsljax.envs.protocol import JaxEnvironment
-from gsljax.gsl.config import GSLConfig
+from gsljax.gsl.agent import make_algorithm, settings_of
+from gsljax.gsl.config import GSLConfig, TrainingConfig
 from gsljax.population import over_members
 from gsljax.run_directory import RunDirectory
 
 DESCRIPTIONS = {
-    "baseline": "PPO on all variations",
+    "baseline": "baseline on all variations",
     "generalist": "generalist on all variations, until it stops improving",
     "evaluation": "generalist on every variation",
     "fine_tuning": "generalist on its worst variations",
@@ -50,15 +49,11 @@ class Reporter(Protocol):
         ...
 
 
-_make_ppo = lru_cache(make_ppo)  # the same functions for the same settings, so that what uses them compiles once
-
-
 class Experiment(NamedTuple):
-    """What every stage needs: the configuration, the environment, the network, where to write, whom to tell."""
+    """What every stage needs: the configuration, the environment, where to write, whom to tell."""
 
     config: GSLConfig
     environment: JaxEnvironment
-    network: nn.Module
     directory: RunDirectory
     reporter: Reporter
 
@@ -70,15 +65,15 @@ class Experiment(NamedTuple):
         stage_key = jax.random.fold_in(jax.random.key(self.config.seed), _KEY_OF_STAGE[stage])
         return jax.random.fold_in(stage_key, _KEY_OF_PURPOSE[purpose])
 
-    def algorithm(self, ppo: PPOConfig, imitation: ImitationConfig | None = None) -> Algorithm:
-        """The configured algorithm."""
-        return _make_ppo(self.network, self.environment.spec, ppo, imitation)
+    def algorithm(self, training: TrainingConfig, imitation: ImitationConfig | None = None) -> Algorithm:
+        """The configured algorithm with a stage's settings."""
+        settings = settings_of(self.config.algorithm, training)
+        return make_algorithm(settings, self.config.network, self.environment.spec, imitation)
 
     @property
     def acting(self) -> Algorithm:
         """The algorithm whose `act` plays every policy of the run."""
-        config = self.config
-        return self.algorithm((config.baseline if config.method == "ppo" else config.generalist).ppo)
+        return self.algorithm(self.config.baseline if self.config.is_baseline else self.config.generalist)
 
     def over_members(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function` of one member for a population, run as the configuration says."""

@@ -16,7 +16,7 @@ import numpy as np
 from gsljax import checkpoint
 from gsljax.algorithms import Algorithm
 from gsljax.evaluation import EpisodeStatistics
-from gsljax.gsl.config import most_valid_steps
+from gsljax.gsl.checks import most_valid_steps
 from gsljax.gsl.demonstrations import Demonstrations
 from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
 from gsljax.gsl.plateau import PlateauCriterion, first_plateau, nearest_checkpoint

@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
 
 
 def train_baseline(experiment: Experiment) -> Outcome:
-    """PPO alone, with the total samples of a GSL run."""
+    """The algorithm alone, with the total samples of a GSL run."""
     return Outcome(stages.train_baseline(experiment))
 
 
@@ -56,7 +56,7 @@ def run(experiment: Experiment, preset: str) -> tuple[Outcome, dict[str, Any]]:
       The outcome, and the content of `summary.json`, which is also written; that of a finished run stays as it is.
     """
     config, directory = experiment.config, experiment.directory
-    outcome = train_baseline(experiment) if config.method == "ppo" else train_gsl(experiment)
+    outcome = train_baseline(experiment) if config.is_baseline else train_gsl(experiment)
     if directory.is_finished:
         return outcome, directory.summary
     key = jax.random.fold_in(jax.random.key(config.seed), 2**31)
@@ -66,6 +66,7 @@ def run(experiment: Experiment, preset: str) -> tuple[Outcome, dict[str, Any]]:
     summary = {
         "preset": preset,
         "method": config.method,
+        "algorithm": config.algorithm,
         "seed": config.seed,
         "total_samples": directory.samples,
         "wall_seconds": sum(stage["wall_seconds"] for stage in directory.stages),

@@ -52,7 +52,7 @@ def _training_stage(
     imitation: ImitationConfig | None = None,
 ) -> TrainingStage:
     """A stage whose members start with `params` `[P, ...]` (None: initialised), with a fresh optimiser and own keys."""
-    algorithm, count = experiment.algorithm(training.ppo, imitation), len(variations)
+    algorithm, count = experiment.algorithm(training, imitation), len(variations)
     init = partial(algorithm.init, rollout_shape=(experiment.config.rollout_steps, training.lanes))
 
     def members() -> TrainState:

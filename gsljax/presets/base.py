@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from gsljax.envs.protocol import JaxEnvironment
+from gsljax.errors import UserError
 from gsljax.gsl.config import GSLConfig
 from gsljax.gsl.experiment import Experiment
 from gsljax.gsl.run import Outcome
@@ -18,10 +19,11 @@ class Preset(NamedTuple):
       name: what the command line calls it.
       description: one line.
       expected_time: of a whole run, with the hardware, as measured.
-      config: the defaults; its class names every flag.
+      config: the defaults; its class names every flag. Its algorithm is the preset's usual one.
       make_environment: from a configuration of that class.
       draw_behaviour: pictures of what the policies do, by file name; None if the benchmark has none.
       make_test_environment: the held-out variations of `gsljax evaluate --split test`; None if there are none.
+      other_configs: the defaults with other algorithms.
     """
 
     name: str
@@ -31,3 +33,17 @@ class Preset(NamedTuple):
     make_environment: Callable[[Any], JaxEnvironment]
     draw_behaviour: Callable[[Experiment, Outcome], dict[str, Figure]] | None = None
     make_test_environment: Callable[[Any], JaxEnvironment] | None = None
+    other_configs: tuple[GSLConfig, ...] = ()
+
+    def config_for(self, algorithm: str) -> Any:
+        """The defaults with an algorithm.
+
+        Raises:
+          UserError: if the preset has none, naming those it has.
+        """
+        configs = {config.algorithm: config for config in (self.config, *self.other_configs)}
+        if algorithm not in configs:
+            raise UserError(
+                f"algorithm is {algorithm!r}, but the preset {self.name} has settings only for: {', '.join(configs)}."
+            )
+        return configs[algorithm]

@@ -4,12 +4,14 @@ Values marked [T] are the paper's text; the others are ours, found by the experi
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from gsljax.algorithms import ImitationConfig, PPOConfig
+from gsljax.algorithms import AuxiliaryConfig, GAILConfig, ImitationConfig, PPOConfig, SACConfig
 from gsljax.envs import BrushMaze, BrushMazeConfig, GymnaxLanes
 from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, TrainingConfig
 from gsljax.gsl.experiment import Experiment
@@ -66,6 +68,41 @@ CONFIG = MazeConfig(
 )
 
 
+def _with_ppg(training: TrainingConfig) -> TrainingConfig:
+    """PPG with as many passes as PPO, half of them over the last four rollouts in the auxiliary phases. Not tuned."""
+    passes = training.ppo.num_epochs // 2
+    return dataclasses.replace(
+        training,
+        ppo=dataclasses.replace(training.ppo, num_epochs=passes),
+        auxiliary=AuxiliaryConfig(policy_phases=4, auxiliary_epochs=passes, auxiliary_minibatch=4),
+    )
+
+
+def _with_sac(training: TrainingConfig) -> TrainingConfig:
+    """SAC with a gradient step of 256 transitions per 16 samples. Not tuned."""
+    sac = SACConfig(
+        discount=0.95,
+        num_gradient_steps=training.lanes * 10,
+        replay_capacity=100_000,
+        warmup_samples=training.lanes * 150,
+    )
+    return dataclasses.replace(training, anneal=False, initial_std=None, sac=sac)
+
+
+def _with(change: Callable[[TrainingConfig], TrainingConfig], **changes: Any) -> MazeConfig:
+    stages = ("baseline", "generalist", "specialist", "phase_two")
+    return dataclasses.replace(CONFIG, **{name: change(getattr(CONFIG, name)) for name in stages}, **changes)
+
+
+PPG_CONFIG = _with(_with_ppg, algorithm="ppg")
+SAC_CONFIG = _with(
+    _with_sac,
+    algorithm="sac",
+    network=NetworkConfig(hidden=(64, 64)),
+    imitation=dataclasses.replace(CONFIG.imitation, gail=GAILConfig(num_updates=20, minibatch_size=256)),
+)
+
+
 def make_environment(config: MazeConfig) -> GymnaxLanes:
     """The maze, whose variations are its goals."""
     maze = BrushMaze(config.env)
@@ -95,7 +132,7 @@ def draw_behaviour(experiment: Experiment, outcome: Outcome, shown: int = 6) -> 
             for index, goals in enumerate(outcome.subsets)
             for goal in goals
         }
-    final = "PPO after the same samples" if outcome.generalist is None else "generalist with demonstrations"
+    final = "baseline after the same samples" if outcome.generalist is None else "generalist with demonstrations"
     panels[final] = trajectories(outcome.policy)
     return {"trajectories.png": maze_figure(maze, panels)}
 
@@ -107,4 +144,5 @@ MAZE = Preset(
     config=CONFIG,
     make_environment=make_environment,
     draw_behaviour=draw_behaviour,
+    other_configs=(PPG_CONFIG, SAC_CONFIG),
 )

@@ -22,7 +22,12 @@ Band = Literal["standard error", "min to max"]
 _TRAINING_STAGES = ("generalist", "fine_tuning", "specialists", "imitation", "baseline")
 _METHOD_COLOURS = {
     "ppo": canvas.BLACK,
+    "ppg": canvas.GREY,
+    "sac": canvas.BLACK,
     "gsl": canvas.BLUE,
+    "gsl, ppg": canvas.SKY,
+    "gsl, sac": canvas.BLUE,
+    "gsl-gail": canvas.SKY,
     "gsl-classic": canvas.ORANGE,
     "gsl-bc": canvas.PURPLE,
     "gsl-no-demonstrations": canvas.VERMILION,
@@ -84,7 +89,7 @@ def comparison_figure(runs: Sequence[Run], band: Band = "standard error") -> Fig
         for run in unique:
             if run.preset == preset:
                 groups.setdefault(run.method, []).append(run)
-        order = sorted(groups, key=lambda method: (method != "ppo", method == "gsl", method))  # gsl last: on top
+        order = sorted(groups, key=lambda method: (method.startswith("gsl"), method == "gsl", method))  # gsl on top
         _draw_preset(row, preset, {method: groups[method] for method in order}, band)
     return figure
 

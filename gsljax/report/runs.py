@@ -23,7 +23,7 @@ class Run:
     Attributes:
       path: the run directory.
       preset: which benchmark it ran.
-      method: how: `ppo`, `gsl`, ...
+      method: how: `ppo`, `gsl`, ...; with another algorithm than PPO `gsl, ppg`, ...
       seed: its seed.
       config: the content of `config.json`.
       records: the lines of `metrics.jsonl` in order.
@@ -99,12 +99,18 @@ def load_run(run_dir: str | Path) -> Run:
     return Run(
         path=path,
         preset=str(config["preset"]),
-        method=str(config["method"]),
+        method=_method(config),
         seed=config["seed"],
         config=config,
         records=_read_records(path / "metrics.jsonl"),
         summary=_read_object(summary) if summary.is_file() else None,
     )
+
+
+def _method(header: Mapping[str, Any]) -> str:
+    """The method, with the algorithm where neither the method nor being the usual one says it."""
+    method, algorithm = str(header["method"]), header.get("algorithm", "ppo")
+    return method if algorithm in ("ppo", method) else f"{method}, {algorithm}"
 
 
 def _known(points: Iterable[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ ALGORITHMS = {
     "ppo, normalised": make_ppo(
         ActorCritic(SPEC.action, (8,)), SPEC, PPOConfig(num_epochs=1, minibatch_size=16, normalize_rewards=True)
     ),
-    "ppg": make_ppg(PhasicActorCritic(SPEC.action, MLP((8,))), SPEC, PPGConfig(PPO, 2, 1, 4)),
+    "ppg": make_ppg(PhasicActorCritic(SPEC.action, MLP((8,))), SPEC, PPGConfig(2, 1, 4, ppo=PPO)),
     "sac": make_sac(
         CategoricalActor(ACTIONS, ENCODER), DiscreteTwinQ(ACTIONS, ENCODER), SPEC,
         SACConfig(num_gradient_steps=2, minibatch_size=8, replay_capacity=64, warmup_samples=40),

@@ -1,8 +1,8 @@
 """A whole run does what Algorithm 1 says, counts every sample once, and never takes more than its total."""
 
-import dataclasses
 import itertools
 import json
+from typing import get_args
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 from gsljax import checkpoint
 from gsljax.errors import UserError
 from gsljax.gsl import demonstrations as demonstration_sets
+from gsljax.gsl.config import AlgorithmName, Method
 from gsljax.gsl.demonstrations import GENERALIST
 from gsljax.run_directory import RunDirectory
 from gsljax.train_state import take
@@ -31,6 +32,11 @@ CONFIGS = {
     "gsl-classic": changed(method="gsl-classic"),
     "gsl-no-demonstrations": changed(method="gsl-no-demonstrations"),
     "gsl-scratch": changed(method="gsl-scratch"),
+    "gsl-gail": changed(method="gsl-gail"),
+    "ppg": changed(method="ppg", algorithm="ppg"),
+    "gsl, ppg": changed(algorithm="ppg"),
+    "sac": changed(method="sac", algorithm="sac"),
+    "gsl, sac": changed(algorithm="sac"),
     "gsl, fine-tuned": FINE_TUNED,
     "gsl, two specialists": FEW,
     "gsl, modes": MODES,
@@ -62,7 +68,7 @@ def metrics_of(path):
 def samples_of_stages(config):
     """What every stage takes, counted by hand; the plateau of `CONFIG` is known after 6 epochs of the generalist."""
     total = config.total_samples
-    if config.method == "ppo":
+    if config.is_baseline:
         return {"baseline": total // (LANES * HORIZON) * LANES * HORIZON}
     members = config.num_specialists
     samples = {"generalist": 6 * LANES * HORIZON, "evaluation": config.low_episodes * VARIATIONS * HORIZON}
@@ -296,7 +302,7 @@ def test_members_have_keys_of_their_own(runs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["gsl-bc", "gsl-classic", "gsl-no-demonstrations"])
+@pytest.mark.parametrize("method", ["gsl-bc", "gsl-classic", "gsl-gail", "gsl-no-demonstrations"])
 def test_methods_of_phase_two_share_everything_before_it(runs, method):
     gsl, other = runs("gsl"), runs(method)
 
@@ -355,9 +361,6 @@ def _record(run, name):
     return next(stage for stage in run.summary["stages"] if stage["name"] == name)
 
 
-def test_every_method_of_the_command_line_is_run_here():
-    methods = dataclasses.fields(CONFIG)
-    assert "method" in [field.name for field in methods]
-    assert {config.method for config in CONFIGS.values()} == {
-        "gsl", "ppo", "gsl-classic", "gsl-bc", "gsl-no-demonstrations", "gsl-scratch",
-    }  # fmt: skip
+def test_every_method_and_algorithm_of_the_command_line_is_run_here():
+    assert {config.method for config in CONFIGS.values()} == set(get_args(Method))
+    assert {config.algorithm for config in CONFIGS.values()} == set(get_args(AlgorithmName))

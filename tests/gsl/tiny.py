@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from gsljax.algorithms import ImitationConfig, PPOConfig
+from gsljax.algorithms import AuxiliaryConfig, GAILConfig, ImitationConfig, PPOConfig, SACConfig
 from gsljax.envs import BrushMazeConfig
 from gsljax.gsl import population_training, stages
 from gsljax.gsl.config import DemonstrationConfig, NetworkConfig, TrainingConfig, resolve
@@ -22,7 +22,6 @@ from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.gsl.population_training import TrainingStage
 from gsljax.gsl.run import Outcome, run
 from gsljax.gsl.training import Carry
-from gsljax.networks import ActorCritic
 from gsljax.presets import MAZE, MazeConfig, Preset
 from gsljax.report.progress import Silent
 from gsljax.run_directory import RunDirectory
@@ -34,8 +33,12 @@ VARIATIONS = 5
 
 
 def _training(lanes: int, minibatch_size: int) -> TrainingConfig:
-    ppo = PPOConfig(learning_rate=3e-3, num_epochs=2, minibatch_size=minibatch_size)
-    return TrainingConfig(lanes=lanes, ppo=ppo)
+    return TrainingConfig(
+        lanes=lanes,
+        ppo=PPOConfig(learning_rate=3e-3, num_epochs=2, minibatch_size=minibatch_size),
+        auxiliary=AuxiliaryConfig(policy_phases=2, auxiliary_epochs=1, auxiliary_minibatch=2),
+        sac=SACConfig(num_gradient_steps=2, minibatch_size=8, replay_capacity=300, warmup_samples=40),
+    )
 
 
 CONFIG = MazeConfig(
@@ -53,7 +56,7 @@ CONFIG = MazeConfig(
     specialist_share=0.2,
     demonstrations=DemonstrationConfig(specialist_episodes=20, require_success=False),
     phase_two=_training(LANES, 50),
-    imitation=ImitationConfig(interval=2),
+    imitation=ImitationConfig(interval=2, gail=GAILConfig(num_updates=2, minibatch_size=8, hidden=(8,))),
     evaluation_episodes=4,
     env=BrushMazeConfig(corridor_length=1.0, junction_width=0.5, branch_length=0.5, horizon=HORIZON),
 )
@@ -109,11 +112,10 @@ def experiment(path: Path, config: MazeConfig = CONFIG, reporter: Reporter | Non
     """The experiment of a new run directory, or of one that was begun."""
     config = resolve(config)
     environment = PRESET.make_environment(config)
-    network = ActorCritic(environment.spec.action, **dataclasses.asdict(config.network))
     header = {"preset": "tiny", "method": config.method, "seed": config.seed, "config": dataclasses.asdict(config)}
     begun = (path / "config.json").exists()
     directory = RunDirectory.reopen(path) if begun else RunDirectory.create(path, header)
-    return Experiment(config, environment, network, directory, reporter or Silent())
+    return Experiment(config, environment, directory, reporter or Silent())
 
 
 def watch(path: Path, config: MazeConfig = CONFIG, reporter: Reporter | None = None) -> Watched:

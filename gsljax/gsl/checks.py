@@ -1,0 +1,140 @@
+"""Refusing a configuration that does not fit its environment, its budgets or its preset, before anything starts."""
+
+import jax
+
+from gsljax.errors import UserError
+from gsljax.gsl.agent import make_algorithm, settings_of
+from gsljax.gsl.config import GSLConfig, TrainingConfig
+from gsljax.types import EnvSpec
+
+_PARTS = {"ppo": ("ppo", "ppg"), "auxiliary": ("ppg",), "sac": ("sac",)}
+"""The parts of a stage's settings, with the algorithms that use them."""
+
+
+def check_against(config: GSLConfig, spec: EnvSpec) -> None:
+    """Refuse a configuration whose networks, algorithm or sizes do not fit the environment or its own budgets.
+
+    Raises:
+      UserError: naming the field.
+    """
+    for name in config.training_stages:
+        _check_stage(name, config, spec)
+    part = "sac" if config.algorithm == "sac" else "ppo"
+    if len({getattr(getattr(config, name), part).normalize_observations for name in config.training_stages}) > 1:
+        names = [f"{name}.{part}" for name in config.training_stages]
+        raise UserError(
+            f"normalize_observations differs between {', '.join(names[:-1])} and {names[-1]}, but must be the same, as "
+            "they hand their networks on."
+        )
+    if config.is_baseline:
+        _check_budget("total_samples", config.total_samples, config, spec.horizon, config.baseline.lanes)
+    else:
+        _check_sizes(config, spec)
+
+
+def check_unused(config: GSLConfig, default: GSLConfig) -> None:
+    """Refuse a change to settings of an algorithm that is not the configured one.
+
+    Raises:
+      UserError: naming the settings.
+    """
+    for name in ("baseline", "generalist", "specialist", "phase_two"):
+        for part, users in _PARTS.items():
+            is_changed = getattr(getattr(config, name), part) != getattr(getattr(default, name), part)
+            if is_changed and config.algorithm not in users:
+                raise UserError(
+                    f"{name}.{part} was changed, but the algorithm is {config.algorithm!r}, which does not use it."
+                )
+
+
+def most_valid_steps(rollout_steps: int, horizon: int) -> int:
+    """The most samples that one lane can yield in an epoch: after `horizon` steps at the latest one step is a reset."""
+    return rollout_steps - rollout_steps // (horizon + 1)
+
+
+def _check_stage(name: str, config: GSLConfig, spec: EnvSpec) -> None:
+    training: TrainingConfig = getattr(config, name)
+    samples = training.lanes * config.rollout_steps
+    if config.algorithm == "sac":
+        _check_sac(name, training, samples)
+    else:
+        _check_policy_gradient(name, training, samples, config, spec)
+    imitation = config.imitation if name == "phase_two" else None
+    try:
+        algorithm = make_algorithm(settings_of(config.algorithm, training), config.network, spec, imitation)
+        jax.eval_shape(lambda key: algorithm.init(key, (config.rollout_steps, training.lanes)), jax.random.key(0))
+    except UserError as error:
+        raise UserError(f"{name} cannot be trained: {error}") from None
+
+
+def _check_sac(name: str, training: TrainingConfig, samples: int) -> None:
+    if training.anneal:
+        raise UserError(f"{name}.anneal is set, but SAC's learning rate is constant.")
+    if training.initial_std is not None:
+        raise UserError(f"{name}.initial_std is set, but SAC's std comes from its network.")
+    if training.sac.replay_capacity < samples:
+        raise UserError(
+            f"{name}.sac.replay_capacity is {training.sac.replay_capacity}, but one rollout holds {samples} samples."
+        )
+
+
+def _check_policy_gradient(name: str, training: TrainingConfig, samples: int, config: GSLConfig, spec: EnvSpec) -> None:
+    network = config.network
+    if training.initial_std is not None:
+        if spec.action.is_discrete or not hasattr(network, "min_std"):
+            raise UserError(f"{name}.initial_std is set, but the policy has no std to start with.")
+        if not network.min_std <= training.initial_std <= network.max_std:
+            raise UserError(
+                f"{name}.initial_std is {training.initial_std}, but must lie between network.min_std and "
+                f"network.max_std ({network.min_std} and {network.max_std})."
+            )
+    if training.ppo.minibatch_size > samples:
+        raise UserError(
+            f"{name}.ppo.minibatch_size is {training.ppo.minibatch_size}, but a rollout of {training.lanes} lanes "
+            f"and {config.rollout_steps} steps holds only {samples} samples."
+        )
+
+
+def _check_sizes(config: GSLConfig, spec: EnvSpec) -> None:
+    num_variations, horizon = spec.num_variations, spec.horizon
+    if config.plateau.metric == "success" and not spec.has_success:
+        raise UserError(f"plateau.metric is 'success', but {spec.name} reports none; use 'return'.")
+    if config.num_low_performing > num_variations:
+        raise UserError(
+            f"num_low_performing is {config.num_low_performing}, but the environment has {num_variations} variations."
+        )
+    episodes = config.demonstrations.specialist_episodes
+    if episodes % config.num_low_performing:
+        raise UserError(
+            f"demonstrations.specialist_episodes is {episodes}, but must be a multiple of num_low_performing "
+            f"({config.num_low_performing}), equally many for each variation."
+        )
+    if 0 < config.demonstrations.generalist_episodes < num_variations - config.num_low_performing:
+        raise UserError(
+            f"demonstrations.generalist_episodes is {config.demonstrations.generalist_episodes}, but must be 0 or at "
+            f"least the number of other variations ({num_variations - config.num_low_performing}), one for each."
+        )
+    lanes_of_share = {
+        "generalist_share": config.generalist.lanes,
+        "specialist_share": config.specialist.lanes * config.num_specialists,
+    }
+    if config.fine_tuning_share:
+        lanes_of_share["fine_tuning_share"] = config.specialist.lanes
+    left = config.total_samples
+    for name, lanes in lanes_of_share.items():
+        budget = int(getattr(config, name) * config.total_samples)
+        _check_budget(name, budget, config, horizon, lanes)
+        left -= budget
+    episodes += config.demonstrations.generalist_episodes + config.low_episodes * num_variations
+    _check_budget("total_samples", left - episodes * horizon, config, horizon, config.phase_two.lanes)
+
+
+def _check_budget(field: str, budget: int, config: GSLConfig, horizon: int, lanes: int) -> None:
+    """Refuse the value of `field` if it leaves its stage, or phase II, with less than an epoch."""
+    epoch = lanes * most_valid_steps(config.rollout_steps, horizon)
+    if budget < epoch:
+        stage = "phase II" if field == "total_samples" and not config.is_baseline else "its stage"
+        raise UserError(
+            f"{field} is {getattr(config, field)}, which leaves {stage} {max(budget, 0)} samples, but one epoch of it "
+            f"takes {epoch}."
+        )
