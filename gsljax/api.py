@@ -142,8 +142,8 @@ def evaluate(
         assert make_environment is not None
         experiment = experiment._replace(environment=make_environment(config))
     key = jax.random.key(seed)
-    sampled, _, _ = evaluate_variations(experiment, state, episodes, key)
-    modal, _, _ = evaluate_variations(experiment, state, episodes, key, deterministic=True)
+    sampled, _ = evaluate_variations(experiment, state, episodes, key)
+    modal, _ = evaluate_variations(experiment, state, episodes, key, deterministic=True)
     return {"policy": policy, "split": split, "episodes": episodes} | sampled | {"deterministic": modal}
 
 

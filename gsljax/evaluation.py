@@ -1,6 +1,6 @@
 """Evaluating a member on every variation, with no bias to short episodes."""
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsljax.algorithms.base import ActFunction
-from gsljax.envs.protocol import JaxEnvironment
-from gsljax.rollout import collect
-from gsljax.train_state import TrainState
+from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
+from gsljax.rollout import collect, make_policy, play_episodes
+from gsljax.train_state import TrainState, clone
 from gsljax.types import Rollout
 
 
@@ -50,12 +50,15 @@ def episode_statistics(rollout: Rollout, num_variations: int) -> EpisodeStatisti
 
 
 class Evaluation(NamedTuple):
-    """Per-variation results of one member: `episode_return` and `success` `[V']`, `samples` spent, the rollout."""
+    """Per-variation results of one member: `episode_return` and `success` `[V']`, `samples` spent, the rollout.
 
-    episode_return: jax.Array
-    success: jax.Array
-    samples: jax.Array
-    rollout: Rollout
+    There is no rollout from pools, where it may be larger than the memory.
+    """
+
+    episode_return: jax.Array | np.ndarray
+    success: jax.Array | np.ndarray
+    samples: jax.Array | int
+    rollout: Rollout | None = None
 
 
 @partial(jax.jit, static_argnames=("environment", "act", "episodes", "deterministic"))
@@ -102,3 +105,46 @@ def evaluate(
         samples=jnp.sum(before_end & rollout.valid),
         rollout=rollout,
     )
+
+
+def evaluate_in_pools(
+    environment: PooledEnvironment,
+    act: ActFunction,
+    state: TrainState,
+    variations: np.ndarray,
+    episodes: int,
+    key: jax.Array,
+    deterministic: bool = False,
+    most_lanes: int = 256,
+) -> Evaluation:
+    """`evaluate` for pools on the host: exactly `episodes` whole episodes of each variation, and no other counts.
+
+    A lane plays one variation, and the same number of episodes as every other lane.
+
+    Args:
+      environment, act, state, variations, episodes, key, deterministic: as of `evaluate`.
+      most_lanes: that are open at once, if there are no more variations; many variations are played in turns.
+    """
+    per_variation = most_divisor(episodes, max(1, most_lanes // len(variations)))
+    policy = _policy_of(act)
+    returns, successes, samples = [], [], 0
+    for turn, first in enumerate(range(0, len(variations), most_lanes)):
+        some = variations[first : first + most_lanes]
+        lanes_key, act_key = jax.random.split(jax.random.fold_in(key, turn))
+        choices = jnp.repeat(jnp.asarray(some, jnp.int32), per_variation)[:, None]
+        assignment = clone(environment.reset(lanes_key, choices), 1)
+        with environment.open(jax.device_get(assignment)) as live:
+            choose = policy(clone(state, 1), act_key[None], deterministic)
+            played = play_episodes(live, choose, episodes // per_variation)
+        returns.append(played.episode_return.reshape(len(some), episodes).mean(1))
+        successes.append(played.success.reshape(len(some), episodes).mean(1))
+        samples += int(played.length.sum())
+    return Evaluation(np.concatenate(returns), np.concatenate(successes), samples)
+
+
+_policy_of = lru_cache(make_policy)  # so that what plays a policy compiles once
+
+
+def most_divisor(number: int, limit: int) -> int:
+    """The largest divisor of `number` up to `limit`."""
+    return max(divisor for divisor in range(1, limit + 1) if number % divisor == 0)

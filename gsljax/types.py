@@ -41,6 +41,7 @@ class EnvSpec(NamedTuple):
       action: the action space.
       horizon: longest episode in steps; an episode that reaches it is truncated.
       has_success: whether steps carry a meaningful `success`.
+      score_range: the returns that count as 0 and as 1 in a normalised score; None where there is no such convention.
     """
 
     name: str
@@ -50,6 +51,13 @@ class EnvSpec(NamedTuple):
     action: ActionSpec
     horizon: int
     has_success: bool
+    score_range: tuple[float, float] | None = None
+
+    def normalized(self, episode_return: float) -> float:
+        """The score of a return, from 0 to 1 within `score_range`, which must not be None."""
+        assert self.score_range is not None
+        low, high = self.score_range
+        return (episode_return - low) / (high - low)
 
 
 class Step(NamedTuple):

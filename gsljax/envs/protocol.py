@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import jax
 import numpy as np
@@ -94,6 +94,7 @@ Choose = Callable[[int, np.ndarray, int], np.ndarray]
 """Who plays pools: a half, its observations `[P, n, ...]` and the number of the step to actions `[P, n, ...]`."""
 
 
+@runtime_checkable
 class PooledEnvironment(Protocol):
     """An environment that steps on the host, outside compiled programs."""
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from gsljax.algorithms import Algorithm, ImitationConfig
-from gsljax.envs.protocol import JaxEnvironment
+from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
 from gsljax.gsl.agent import make_algorithm, settings_of
 from gsljax.gsl.config import GSLConfig, TrainingConfig
 from gsljax.population import over_members
@@ -53,7 +53,7 @@ class Experiment(NamedTuple):
     """What every stage needs: the configuration, the environment, where to write, whom to tell."""
 
     config: GSLConfig
-    environment: JaxEnvironment
+    environment: JaxEnvironment | PooledEnvironment
     directory: RunDirectory
     reporter: Reporter
 

@@ -4,6 +4,7 @@ A stage that is complete is not run again: its result is read back from the run 
 on from its newest checkpoint, and from there does exactly what it would have done.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from operator import itemgetter
@@ -15,12 +16,13 @@ import numpy as np
 
 from gsljax import checkpoint
 from gsljax.algorithms import Algorithm
+from gsljax.envs.protocol import LivePools, PoolAssignment, PooledEnvironment
 from gsljax.evaluation import EpisodeStatistics
 from gsljax.gsl.checks import most_valid_steps
 from gsljax.gsl.demonstrations import Demonstrations
 from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
 from gsljax.gsl.plateau import PlateauCriterion, first_plateau, nearest_checkpoint
-from gsljax.gsl.training import Carry, Epoch, begin, make_train
+from gsljax.gsl.training import Carry, Epoch, begin, chosen_strategy, make_train, make_train_from_pools
 from gsljax.train_state import TrainState, clone
 from gsljax.types import DemonstrationBatch
 
@@ -47,6 +49,10 @@ class TrainingStage(NamedTuple):
     budget: int
     demonstrations: Demonstrations | None = None
     criterion: PlateauCriterion | None = None
+
+
+_TrainEpochs = Callable[[Carry, DemonstrationBatch | None, int], tuple[Carry, Epoch, list[dict[str, float]]]]
+"""Carry, demonstrations and a number of epochs to the carry, the epochs' records `[epochs, P, ...]` and seconds."""
 
 
 class _Done(NamedTuple):
@@ -78,30 +84,24 @@ def train_population(experiment: Experiment, stage: TrainingStage) -> Carry:
     lines = directory.metrics(stage.name)
     reporter.begin_stage(stage.name, DESCRIPTIONS[stage.name], stage.budget, done.samples)
     pairs = _on_device(stage.demonstrations, len(stage.variations))
-    reporter.message(f"compiling {stage.name}")
-    compile_started = time.monotonic()
-    train_epochs = _compile(experiment, stage, carry, pairs)
-    times = {"program": 0.0, "compile": time.monotonic() - compile_started}
     started -= done.wall_seconds
     plateau = _plateau(stage, lines, done)
-    while plateau is None and _affordable_epochs(experiment, stage, done) > 0:
-        count = _epochs_of_next_call(experiment, stage, done)
-        call_started = time.monotonic()
-        carry, epochs = train_epochs(carry, pairs, jnp.int32(count))
-        epochs = jax.device_get(epochs)
-        times["program"] = (time.monotonic() - call_started) / count
-        for index in range(count):
-            done, line = _account(experiment, stage, done, jax.tree.map(itemgetter(index), epochs))
-            lines.append(line | {"time": dict(times)})
-            times["compile"] = 0.0
-        directory.append_metrics(lines[-count:])
-        done = done._replace(wall_seconds=time.monotonic() - started, metrics_bytes=directory.metrics_bytes)
-        plateau = _plateau(stage, lines, done)
-        is_last = plateau is not None or _affordable_epochs(experiment, stage, done) == 0
-        if is_last or done.epochs % experiment.config.checkpoint_interval == 0:
-            _save(experiment, stage, carry, done)
-        for line in lines[-count:]:
-            reporter.advance(stage.name, line)
+    with contextlib.ExitStack() as open_pools:
+        train_epochs = _trainer(experiment, stage, carry, pairs, done, open_pools)
+        while plateau is None and _affordable_epochs(experiment, stage, done) > 0:
+            count = _epochs_of_next_call(experiment, stage, done)
+            carry, epochs, times = train_epochs(carry, pairs, count)
+            for index in range(count):
+                done, line = _account(experiment, stage, done, jax.tree.map(itemgetter(index), epochs))
+                lines.append(line | {"time": times[index]})
+            directory.append_metrics(lines[-count:])
+            done = done._replace(wall_seconds=time.monotonic() - started, metrics_bytes=directory.metrics_bytes)
+            plateau = _plateau(stage, lines, done)
+            is_last = plateau is not None or _affordable_epochs(experiment, stage, done) == 0
+            if is_last or done.epochs % experiment.config.checkpoint_interval == 0:
+                _save(experiment, stage, carry, done)
+            for line in lines[-count:]:
+                reporter.advance(stage.name, line)
 
     return _finish(experiment, stage, carry, template, lines, plateau, done)
 
@@ -200,13 +200,68 @@ def _first_carry(experiment: Experiment, stage: TrainingStage) -> Carry:
     return jax.jit(experiment.over_members(first))(stage.members(), jnp.asarray(stage.variations), keys)
 
 
+def _trainer(
+    experiment: Experiment,
+    stage: TrainingStage,
+    carry: Carry,
+    pairs: DemonstrationBatch | None,
+    done: _Done,
+    open_pools: contextlib.ExitStack,
+) -> _TrainEpochs:
+    """What trains the stage's next epochs; pools that it needs close with `open_pools`."""
+    environment = experiment.environment
+    if isinstance(environment, PooledEnvironment):
+        live = open_pools.enter_context(environment.open(_reseeded(carry.lanes, done.epochs)))
+        return _beside_pools(experiment, stage, carry, live)
+    experiment.reporter.message(f"compiling {stage.name}")
+    started = time.monotonic()
+    program = _compile(experiment, stage, carry, pairs)
+    compile_seconds = time.monotonic() - started
+
+    def train_epochs(carry, pairs, count):
+        nonlocal compile_seconds
+        started = time.monotonic()
+        carry, epochs = program(carry, pairs, jnp.int32(count))
+        epochs = jax.device_get(epochs)
+        seconds = (time.monotonic() - started) / count
+        times = [{"program": seconds, "compile": 0.0 if index else compile_seconds} for index in range(count)]
+        compile_seconds = 0.0
+        return carry, epochs, times
+
+    return train_epochs
+
+
 def _compile(experiment: Experiment, stage: TrainingStage, carry: Carry, pairs: DemonstrationBatch | None):
+    assert not isinstance(experiment.environment, PooledEnvironment)
     config = experiment.config
     function = make_train(
         experiment.environment, stage.algorithm, config.rollout_steps, config.epochs_per_call,
         config.population_strategy,
     )  # fmt: skip
     return jax.jit(function, donate_argnums=0).lower(carry, pairs, jnp.int32(0)).compile()
+
+
+def _beside_pools(experiment: Experiment, stage: TrainingStage, carry: Carry, live: LivePools) -> _TrainEpochs:
+    config = experiment.config
+    strategy = chosen_strategy(config.population_strategy, carry)
+    num_variations = experiment.environment.spec.num_variations
+    train_epoch = make_train_from_pools(stage.algorithm, num_variations, config.rollout_steps, strategy)
+
+    def train_epochs(carry, pairs, count):
+        records, times = [], []
+        for _ in range(count):
+            carry, record, seconds = train_epoch(live, carry, pairs)
+            records.append(record)
+            times.append(seconds)
+        return carry, jax.tree.map(lambda *epochs: np.stack(epochs), *records), times
+
+    return train_epochs
+
+
+def _reseeded(assignment: PoolAssignment, epochs: int) -> PoolAssignment:
+    """The assignment with seeds that no earlier opening of the stage's pools had: they cannot be saved."""
+    seed = np.asarray(assignment.seed) + np.uint32((epochs * 0x9E3779B9) % 2**32)
+    return PoolAssignment(seed, np.asarray(assignment.choices))
 
 
 def _on_device(demonstrations: Demonstrations | None, num_members: int) -> DemonstrationBatch | None:

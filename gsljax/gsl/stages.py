@@ -2,25 +2,26 @@
 
 import time
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gsljax.algorithms import ImitationConfig
+from gsljax.compile_time import seconds_compiling
+from gsljax.envs.protocol import PooledEnvironment
 from gsljax.errors import UserError
-from gsljax.evaluation import evaluate
+from gsljax.evaluation import evaluate, evaluate_in_pools
 from gsljax.gsl import demonstrations as demonstration_sets
 from gsljax.gsl.config import TrainingConfig
 from gsljax.gsl.demonstrations import GENERALIST, Demonstrations
+from gsljax.gsl.demonstrators import Players, play
 from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.gsl.population_training import TrainingStage, train_population
 from gsljax.networks.mlp import with_std
-from gsljax.rollout import collect
 from gsljax.train_state import TrainState, clone, take
-from gsljax.types import Rollout
 
 
 def train_baseline(experiment: Experiment) -> TrainState:
@@ -78,20 +79,33 @@ def evaluate_generalist(experiment: Experiment, generalist: TrainState) -> np.nd
         budget = config.low_episodes * num_variations * experiment.environment.spec.horizon
         directory.rewind_metrics()
         experiment.reporter.begin_stage(name, DESCRIPTIONS[name], budget, 0)
-        started = time.monotonic()
+        started = _now()
         key = experiment.key(name, "rollouts")
-        results, samples, _ = evaluate_variations(experiment, generalist, config.low_episodes, key)
-        record = {"name": name, "samples": samples, "wall_seconds": time.monotonic() - started, **results}
-        _finish_single_epoch_stage(experiment, record)
+        results, samples = evaluate_variations(experiment, generalist, config.low_episodes, key)
+        record = {"name": name, "samples": samples, **results}
+        _finish_single_epoch_stage(experiment, started, record)
     metric = config.plateau.metric
     return np.array([record["per_variation"][str(v)][metric] for v in experiment.all_variations])
 
 
-def _finish_single_epoch_stage(experiment: Experiment, record: dict[str, Any]) -> None:
+class _Moment(NamedTuple):
+    """When something began, and how long the process had been compiling by then."""
+
+    at: float
+    compiling: float
+
+
+def _now() -> _Moment:
+    return _Moment(time.monotonic(), seconds_compiling())
+
+
+def _finish_single_epoch_stage(experiment: Experiment, started: _Moment, record: dict[str, Any]) -> None:
     directory, name = experiment.directory, record["name"]
+    wall, compiling = time.monotonic() - started.at, seconds_compiling() - started.compiling
+    times = {"program": wall - compiling, "compile": compiling}
     line = {"stage": name, "epoch": 0, "samples": directory.samples + record["samples"]}
-    line |= {metric: record[metric] for metric in ("return", "success") if metric in record}
-    line["time"] = {"program": record["wall_seconds"], "compile": 0.0}
+    line |= {metric: record[metric] for metric in ("return", "success") if metric in record} | {"time": times}
+    record |= {"wall_seconds": wall, "time": times}
     directory.append_metrics([line])
     directory.finish_stage(record)
     experiment.reporter.advance(name, line)
@@ -145,60 +159,29 @@ def collect_demonstrations(
     budget = (wanted.specialist_episodes + wanted.generalist_episodes) * spec.horizon
     directory.rewind_metrics()
     experiment.reporter.begin_stage(name, DESCRIPTIONS[name], budget, 0)
-    started = time.monotonic()
+    started = _now()
     per_specialist = max(1, wanted.specialist_episodes // len(subsets))
-    played, samples = _play(experiment, specialists, subsets, per_specialist, experiment.key(name, "rollouts"))
+    players = Players(specialists, subsets, per_specialist, range(len(subsets)))
+    played = [play(experiment, players, experiment.key(name, "rollouts"))]
     if len(rest) and wanted.generalist_episodes:
-        generalists, key = clone(generalist, 1), experiment.key(name, "generalist rollouts")
-        more, more_samples = _play(experiment, generalists, rest[None], wanted.generalist_episodes, key)
-        played += [part._replace(source=np.full_like(part.source, GENERALIST)) for part in more]
-        samples += more_samples
-    everything = demonstration_sets.concatenate(played)
-    require_success = wanted.require_success and spec.has_success
-    keep = demonstration_sets.worth_keeping(everything, wanted.min_return, require_success)
-    kept = demonstration_sets.select(everything, keep)
+        players = Players(clone(generalist, 1), rest[None], wanted.generalist_episodes, [GENERALIST])
+        played.append(play(experiment, players, experiment.key(name, "generalist rollouts")))
+    kept = demonstration_sets.concatenate([part for one in played for part in one.kept])
+    returns, successes = (np.concatenate([getattr(one, field) for one in played]) for field in ("returns", "successes"))
     if not kept.num_episodes:
         raise UserError(
-            f"None of the {len(keep)} demonstrated episodes passed demonstrations.min_return = {wanted.min_return} and "
-            f"require_success = {wanted.require_success} (their best return is {everything.episode_return.max():.4g}); "
-            f"loosen these in {directory.path / 'config.json'} and resume, or train the specialists for longer."
+            f"None of the {len(returns)} demonstrated episodes passed demonstrations.min_return = {wanted.min_return} "
+            f"and require_success = {wanted.require_success} (their best return is {returns.max():.4g}); loosen these "
+            f"in {directory.path / 'config.json'} and resume, or train the specialists for longer."
         )
     demonstration_sets.save(kept, directory.demonstrations)
-    record: dict[str, Any] = {"name": name, "samples": samples, "wall_seconds": time.monotonic() - started}
-    record |= {"return": float(np.mean(everything.episode_return)), "episodes": len(keep)}
+    record: dict[str, Any] = {"name": name, "samples": sum(one.samples for one in played)}
+    record |= {"return": float(np.mean(returns)), "episodes": len(returns)}
     if spec.has_success:
-        record["success"] = float(np.mean(everything.success))
+        record["success"] = float(np.mean(successes))
     record |= {"kept_episodes": kept.num_episodes, "kept_pairs": kept.num_pairs}
-    _finish_single_epoch_stage(experiment, record)
+    _finish_single_epoch_stage(experiment, started, record)
     return kept
-
-
-def _play(
-    experiment: Experiment, members: TrainState, variations: np.ndarray, episodes: int, key: jax.Array
-) -> tuple[list[Demonstrations], int]:
-    """`episodes` episodes of each member, one per lane, in turn on its variations `[P, K]`; the samples they took."""
-    algorithm = experiment.acting
-    environment = experiment.environment
-    lane_variations = np.resize(np.arange(variations.shape[1]), episodes)
-
-    def play(state, choices, key):
-        reset_key, act_key = jax.random.split(key)
-        lanes = environment.reset(reset_key, choices)
-        rollout = collect(environment, algorithm.act, state, lanes, act_key, environment.spec.horizon)[1]
-        if experiment.config.demonstrations.label == "mode":
-            mode = algorithm.act(state, rollout.observation[:-1], act_key, deterministic=True).action
-            rollout = rollout._replace(action=mode)
-        return rollout
-
-    choices = jnp.asarray(variations[:, lane_variations, None], jnp.int32)
-    keys = jax.random.split(key, len(variations))
-    rollouts = jax.device_get(jax.jit(experiment.over_members(play))(members, choices, keys))
-    parts, samples = [], 0
-    for index in range(len(variations)):
-        part = demonstration_sets.from_rollout(take(rollouts, index), environment.spec, index)
-        parts.append(part)
-        samples += part.num_pairs
-    return parts, samples
 
 
 def train_with_demonstrations(
@@ -219,29 +202,27 @@ def train_with_demonstrations(
 
 def evaluate_variations(
     experiment: Experiment, state: TrainState, episodes: int, key: jax.Array, deterministic: bool = False
-) -> tuple[dict[str, Any], int, Rollout]:
+) -> tuple[dict[str, Any], int]:
     """Evaluate one member on all variations.
 
     Returns:
-      `{"return", "success", "per_variation": {id: {"return", "success"}}}`, the samples it took, and the rollout.
+      `{"return", "success", "normalized", "per_variation": {id: {"return", ...}}}`, with success and the normalised
+      score where the environment has them, and the samples it took.
     """
-    algorithm = experiment.acting
-    variations = experiment.all_variations
-    found = jax.device_get(
-        evaluate(experiment.environment, algorithm.act, state, jnp.asarray(variations), episodes, key, deterministic)
-    )
-    has_success = experiment.environment.spec.has_success
+    environment, act, variations = experiment.environment, experiment.acting.act, experiment.all_variations
+    if isinstance(environment, PooledEnvironment):
+        found = evaluate_in_pools(environment, act, state, variations, episodes, key, deterministic)
+    else:
+        found = evaluate(environment, act, state, jnp.asarray(variations), episodes, key, deterministic)
+    found = jax.device_get(found._replace(rollout=None))
+    spec = environment.spec
 
     def results(episode_return, success):
-        return {"return": float(episode_return)} | ({"success": float(success)} if has_success else {})
+        row = {"return": float(episode_return)} | ({"success": float(success)} if spec.has_success else {})
+        return row if spec.score_range is None else row | {"normalized": spec.normalized(float(episode_return))}
 
-    return (
-        results(np.mean(found.episode_return), np.mean(found.success))
-        | {
-            "per_variation": {
-                str(v): results(r, s) for v, r, s in zip(variations, found.episode_return, found.success, strict=True)
-            }
-        },
-        int(found.samples),
-        found.rollout,
-    )
+    per_variation = {
+        str(v): results(r, s) for v, r, s in zip(variations, found.episode_return, found.success, strict=True)
+    }
+    mean = results(np.mean(found.episode_return), np.mean(found.success))
+    return mean | {"per_variation": per_variation}, int(found.samples)

@@ -1,5 +1,9 @@
-"""The one training loop: every stage of a run is a population in it, the generalist a population of one."""
+"""The one training loop: every stage of a run is a population in it, the generalist a population of one.
 
+With a pure-JAX environment a call of it is one compiled program; with pools on the host an epoch collects, then learns.
+"""
+
+import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -7,13 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from gsljax.algorithms.base import Algorithm
-from gsljax.envs.protocol import JaxEnvironment
+from gsljax.compile_time import seconds_compiling
+from gsljax.envs.protocol import JaxEnvironment, LivePools, PooledEnvironment
 from gsljax.evaluation import EpisodeStatistics, episode_statistics
 from gsljax.gsl import demonstrations as demonstration_sets
 from gsljax.population import Strategy, fastest_strategy, over_members
-from gsljax.rollout import collect
+from gsljax.rollout import collect, make_collect_from_pools
 from gsljax.train_state import TrainState, keep_best
-from gsljax.types import DemonstrationBatch, Metrics
+from gsljax.types import DemonstrationBatch, Metrics, Rollout
 
 
 class Carry(NamedTuple):
@@ -21,7 +26,7 @@ class Carry(NamedTuple):
 
     Attributes:
       state: the algorithm's.
-      lanes: the environment's.
+      lanes: the environment's; of pools what they were opened from.
       key: for acting.
       demonstration_key: of the endless shuffled pass over the demonstrations, fixed for the stage.
       best_params: parameters of the epoch with the highest mean return so far.
@@ -47,7 +52,11 @@ class Epoch(NamedTuple):
 
 
 def begin(
-    environment: JaxEnvironment, state: TrainState, variations: jax.Array, num_lanes: int, key: jax.Array
+    environment: JaxEnvironment | PooledEnvironment,
+    state: TrainState,
+    variations: jax.Array,
+    num_lanes: int,
+    key: jax.Array,
 ) -> Carry:
     """A member at the start of a stage, with fresh lanes that draw from `variations` `[K]`."""
     lanes_key, act_key, demonstration_key = jax.random.split(key, 3)
@@ -76,28 +85,15 @@ def make_train(
       A function of the population's carry, the demonstrations (`[P, M, ...]` or None) and the number of epochs to run
       (traced, at most `max_epochs`), to the carry and the epochs' records `[max_epochs, P, ...]`, zero beyond them.
     """
-    num_variations = environment.spec.num_variations
+    learn = make_learn(algorithm, environment.spec.num_variations)
 
     def epoch(carry: Carry, demonstrations: DemonstrationBatch | None) -> tuple[Carry, Epoch]:
         next_key, act_key = jax.random.split(carry.key)
         lanes, rollout = collect(environment, algorithm.act, carry.state, carry.lanes, act_key, num_steps)
-        statistics = episode_statistics(rollout, num_variations)
-        mean_return = jnp.sum(statistics.return_sum) / jnp.sum(statistics.episodes)  # NaN if no episode ended
-        best_params, best_score = keep_best(carry.best_params, carry.best_score, carry.state.params, mean_return)
-        batches, pairs_drawn = None, carry.pairs_drawn
-        if demonstrations is not None:
-            shape = algorithm.num_demonstration_pairs(rollout.valid.size)
-            batches = demonstration_sets.draw(demonstrations, carry.demonstration_key, pairs_drawn, *shape)
-            pairs_drawn += shape[0] * shape[1]
-        state, metrics = algorithm.update(carry.state, rollout, batches)
-        carry = Carry(state, lanes, next_key, carry.demonstration_key, best_params, best_score, pairs_drawn)
-        return carry, Epoch(metrics, statistics, jnp.sum(rollout.valid))
+        return learn(carry._replace(lanes=lanes, key=next_key), rollout, demonstrations)
 
     def population_epoch(carry: Carry, demonstrations: DemonstrationBatch | None) -> tuple[Carry, Epoch]:
-        chosen = strategy
-        if chosen == "auto":
-            chosen = fastest_strategy((carry.state.params, carry.state.optimizer_state))
-        return over_members(epoch, chosen)(carry, demonstrations)
+        return over_members(epoch, chosen_strategy(strategy, carry))(carry, demonstrations)
 
     def train(carry, demonstrations, num_epochs):
         shapes = jax.eval_shape(population_epoch, carry, demonstrations)[1]
@@ -111,3 +107,67 @@ def make_train(
         return jax.lax.fori_loop(0, num_epochs, body, (carry, records))
 
     return train
+
+
+def make_train_from_pools(
+    algorithm: Algorithm, num_variations: int, num_steps: int, strategy: Strategy
+) -> Callable[[LivePools, Carry, DemonstrationBatch | None], tuple[Carry, Epoch, dict[str, float]]]:
+    """An epoch of a population beside its pools; make it once per stage, as it holds the compiled programs.
+
+    Args:
+      algorithm: the algorithm; one that imitates needs demonstrations.
+      num_variations: V of the environment.
+      num_steps: rollout length T.
+      strategy: how members run, see `gsljax.population.over_members`.
+
+    Returns:
+      A function of the open pools, the population's carry (which is donated) and the demonstrations, to the carry, the
+      epoch's record `[P, ...]` on the host, and the seconds that went to `env`, `act`, `update` and `compile`.
+    """
+    collect_from_pools = make_collect_from_pools(algorithm.act, strategy)
+    learn = jax.jit(over_members(make_learn(algorithm, num_variations), strategy), donate_argnums=0)
+    split = jax.jit(lambda keys: jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0))
+
+    def epoch(live, carry, demonstrations):
+        compiled = seconds_compiling()
+        next_key, act_key = split(carry.key)
+        rollout, times = collect_from_pools(live, carry.state, act_key, num_steps)
+        compiled_to_act = seconds_compiling() - compiled
+        started = time.perf_counter()
+        carry, record = learn(carry._replace(key=next_key), rollout, demonstrations)
+        record = jax.device_get(record)
+        learning = time.perf_counter() - started
+        compiling = seconds_compiling() - compiled
+        act, update = times.act - compiled_to_act, learning - (compiling - compiled_to_act)
+        return carry, record, {"env": times.env, "act": act, "update": update, "compile": compiling}
+
+    return epoch
+
+
+def make_learn(
+    algorithm: Algorithm, num_variations: int
+) -> Callable[[Carry, Rollout, DemonstrationBatch | None], tuple[Carry, Epoch]]:
+    """What one member does with a rollout: remember its best parameters, draw demonstrations, update; pure.
+
+    The carry holds the lanes as the rollout left them, and a key that was not used.
+    """
+
+    def learn(carry: Carry, rollout: Rollout, demonstrations: DemonstrationBatch | None) -> tuple[Carry, Epoch]:
+        statistics = episode_statistics(rollout, num_variations)
+        mean_return = jnp.sum(statistics.return_sum) / jnp.sum(statistics.episodes)  # NaN if no episode ended
+        best_params, best_score = keep_best(carry.best_params, carry.best_score, carry.state.params, mean_return)
+        batches, pairs_drawn = None, carry.pairs_drawn
+        if demonstrations is not None:
+            shape = algorithm.num_demonstration_pairs(rollout.valid.size)
+            batches = demonstration_sets.draw(demonstrations, carry.demonstration_key, pairs_drawn, *shape)
+            pairs_drawn += shape[0] * shape[1]
+        state, metrics = algorithm.update(carry.state, rollout, batches)
+        carry = carry._replace(state=state, best_params=best_params, best_score=best_score, pairs_drawn=pairs_drawn)
+        return carry, Epoch(metrics, statistics, jnp.sum(rollout.valid))
+
+    return learn
+
+
+def chosen_strategy(strategy: Strategy | Literal["auto"], carry: Carry) -> Strategy:
+    """The strategy, or for `auto` the fastest one for a population's carry."""
+    return fastest_strategy((carry.state.params, carry.state.optimizer_state)) if strategy == "auto" else strategy

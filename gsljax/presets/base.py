@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from gsljax.envs.protocol import JaxEnvironment
+from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
 from gsljax.errors import UserError
 from gsljax.gsl.config import GSLConfig
 from gsljax.gsl.experiment import Experiment
@@ -30,9 +30,9 @@ class Preset(NamedTuple):
     description: str
     expected_time: str
     config: GSLConfig
-    make_environment: Callable[[Any], JaxEnvironment]
+    make_environment: Callable[[Any], JaxEnvironment | PooledEnvironment]
     draw_behaviour: Callable[[Experiment, Outcome], dict[str, Figure]] | None = None
-    make_test_environment: Callable[[Any], JaxEnvironment] | None = None
+    make_test_environment: Callable[[Any], JaxEnvironment | PooledEnvironment] | None = None
     other_configs: tuple[GSLConfig, ...] = ()
 
     def config_for(self, algorithm: str) -> Any:

@@ -8,16 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
 from gsljax.algorithms import AuxiliaryConfig, GAILConfig, ImitationConfig, PPOConfig, SACConfig
 from gsljax.envs import BrushMaze, BrushMazeConfig, GymnaxLanes
+from gsljax.evaluation import evaluate
 from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, TrainingConfig
 from gsljax.gsl.experiment import Experiment
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.gsl.run import Outcome
-from gsljax.gsl.stages import evaluate_variations
 from gsljax.presets.base import Preset
 from gsljax.report.maze_figure import maze_figure
 from gsljax.train_state import TrainState, take
@@ -112,13 +113,16 @@ def make_environment(config: MazeConfig) -> GymnaxLanes:
 
 def draw_behaviour(experiment: Experiment, outcome: Outcome, shown: int = 6) -> dict[str, Figure]:
     """Trajectories of the generalist at its plateau, of the specialists, and of the final policy."""
-    assert isinstance(experiment.environment, GymnaxLanes)
-    maze = experiment.environment.environment
+    environment = experiment.environment
+    assert isinstance(environment, GymnaxLanes)
+    maze = environment.environment
     assert isinstance(maze, BrushMaze)
 
     def trajectories(state: TrainState) -> dict[int, np.ndarray]:
         episodes = experiment.config.evaluation_episodes  # as many as the final evaluation, which is compiled already
-        _, _, rollout = evaluate_variations(experiment, state, episodes, jax.random.key(experiment.config.seed))
+        goals, key = jnp.asarray(experiment.all_variations), jax.random.key(experiment.config.seed)
+        rollout = evaluate(environment, experiment.acting.act, state, goals, episodes, key).rollout
+        assert rollout is not None
         paths = np.swapaxes(np.asarray(maze.positions(rollout.observation)), 0, 1)
         paths = paths.reshape(maze.config.num_branches, episodes, *paths.shape[1:])
         return {goal: paths[goal, :shown] for goal in range(maze.config.num_branches)}

@@ -148,7 +148,7 @@ class Progress:
             current.run_samples_before = self._samples - current.resumed_at
         current.samples = self._samples - current.run_samples_before
         times = record.get("time") or {}
-        current.program_seconds += times.get("program") or 0.0
+        current.program_seconds += sum(seconds or 0.0 for name, seconds in times.items() if name != "compile")
         current.compile_seconds += times.get("compile") or 0.0
         current.record, current.last_advance, current.activity = record, now, ""
         if not self._is_live and now - self._last_line >= _SECONDS_BETWEEN_LINES:

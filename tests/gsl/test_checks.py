@@ -45,7 +45,7 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
         ({"phase_two__ppo__minibatch_size": 111}, r"^phase_two\.ppo\.minibatch_size is 111, but .* only 110"),
         (
             {"algorithm": "ppg", "specialist__auxiliary__auxiliary_minibatch": 5},
-            r"^specialist cannot be trained: PPG's auxiliary_minibatch is 5, but 2 rollouts of 2 lanes are only 4\\.",
+            r"^specialist cannot be trained: PPG's auxiliary_minibatch is 5, but 2 rollouts of 2 lanes are only 4\.$",
         ),
         (
             {"algorithm": "ppg", "specialist__initial_std": 1.5},
