@@ -22,7 +22,7 @@ class CountingPool:
         self.episode = np.full(len(seeds), -1)
         self.time = np.zeros(len(seeds), int)
         self.ended = np.ones(len(seeds), bool)
-        self.action = None
+        self.action = np.zeros(len(seeds))
         self.log = log if log is not None else []
 
     def reset(self):
