@@ -129,7 +129,10 @@ def evaluate(
         if not directory.is_finished:
             raise UserError(f"The run {run_dir} is not finished; continue it with `gsljax resume {run_dir}`.")
         preset, config = _preset_and_config(directory.path, directory.header, preset)
-        makers = {"train": preset.make_environment, "test": preset.make_test_environment}
+        makers = {
+            "train": preset.make_evaluation_environment or preset.make_environment,
+            "test": preset.make_test_environment,
+        }
         allowed = [name for name, maker in makers.items() if maker is not None]
         if split not in allowed:
             raise UserError(f"The split is {split!r}, but {preset.name} has only: {', '.join(allowed)}.")
@@ -140,10 +143,10 @@ def evaluate(
             raise UserError(f"The run {run_dir} has no generalist at a plateau, as its method is {config.method}.")
         make_environment = makers[split]
         assert make_environment is not None
-        experiment = experiment._replace(environment=make_environment(config))
+        environment = make_environment(config)
     key = jax.random.key(seed)
-    sampled, _ = evaluate_variations(experiment, state, episodes, key)
-    modal, _ = evaluate_variations(experiment, state, episodes, key, deterministic=True)
+    sampled, _ = evaluate_variations(experiment, environment, state, episodes, key)
+    modal, _ = evaluate_variations(experiment, environment, state, episodes, key, deterministic=True)
     return {"policy": policy, "split": split, "episodes": episodes} | sampled | {"deterministic": modal}
 
 
@@ -194,7 +197,11 @@ def _draw(preset: Preset, experiment: Experiment, outcome: Outcome) -> list[Path
 
 
 def _experiment(preset: Preset, config: GSLConfig, directory: RunDirectory, reporter: Reporter) -> Experiment:
-    return Experiment(config, preset.make_environment(config), directory, reporter)
+    environment = preset.make_environment(config)
+    make_evaluated = preset.make_evaluation_environment
+    return Experiment(
+        config, environment, environment if make_evaluated is None else make_evaluated(config), directory, reporter
+    )
 
 
 def _preset_and_config(path: Path, header: dict[str, Any], preset: Preset | None) -> tuple[Preset, GSLConfig]:

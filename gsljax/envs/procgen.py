@@ -1,13 +1,12 @@
 """Procgen (Cobbe et al. 2020) by EnvPool: 16 games whose variations are their procedurally generated levels."""
 
 import ctypes
-import dataclasses
 import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -56,26 +55,8 @@ GAMES = {
     "starpilot": Game(1000, (2.5, 64), (1.5, 35)),
 }
 
-Value = TypeVar("Value", float, np.ndarray)
 
-
-@dataclasses.dataclass(frozen=True)
-class Procgen(Pools):
-    """A game's levels behind `gsljax.envs.protocol.PooledEnvironment`; made by `procgen`.
-
-    Attributes:
-      score_range: the returns that count as 0 and 1.
-    """
-
-    score_range: tuple[float, float] = (0.0, 1.0)
-
-    def normalized(self, episode_return: Value) -> Value:
-        """Return of an episode, or mean of several, as a share of the game's score range (GSL §5)."""
-        low, high = self.score_range
-        return (episode_return - low) / (high - low)
-
-
-def procgen(game: str, levels: Sequence[int] = TRAIN_LEVELS, distribution: Distribution = "easy") -> Procgen:
+def procgen(game: str, levels: Sequence[int] = TRAIN_LEVELS, distribution: Distribution = "easy") -> Pools:
     """A Procgen game whose variation v is the level `levels[v]`.
 
     Observations are uint8 images `[64, 64, 3]`. A member whose lanes all draw from the same contiguous range of levels
@@ -139,8 +120,9 @@ def procgen(game: str, levels: Sequence[int] = TRAIN_LEVELS, distribution: Distr
         action=ActionSpec(num_actions=NUM_ACTIONS),
         horizon=GAMES[game].horizon,
         has_success=False,
+        score_range=getattr(GAMES[game], distribution),
     )
-    return Procgen(spec, open_pool, can_draw, getattr(GAMES[game], distribution))
+    return Pools(spec, open_pool, can_draw)
 
 
 def load_qt() -> None:

@@ -98,7 +98,10 @@ Choose = Callable[[int, np.ndarray, int], np.ndarray]
 class PooledEnvironment(Protocol):
     """An environment that steps on the host, outside compiled programs."""
 
-    spec: EnvSpec
+    @property
+    def spec(self) -> EnvSpec:
+        """What the rest of gsljax must know about it."""
+        ...
 
     def reset(self, key: jax.Array, choices: jax.Array) -> PoolAssignment:
         """Describe fresh lanes of one member, one for each row of `choices` `[N, K]`; pure."""

@@ -50,10 +50,14 @@ class Reporter(Protocol):
 
 
 class Experiment(NamedTuple):
-    """What every stage needs: the configuration, the environment, where to write, whom to tell."""
+    """What every stage needs: the configuration, the environment, where to write, whom to tell.
+
+    `evaluation_environment` is what the policy is evaluated on after the run: the same variations.
+    """
 
     config: GSLConfig
     environment: JaxEnvironment | PooledEnvironment
+    evaluation_environment: JaxEnvironment | PooledEnvironment
     directory: RunDirectory
     reporter: Reporter
 

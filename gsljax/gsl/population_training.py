@@ -175,6 +175,7 @@ def _finish(
     chosen = done.epochs
     record = {"name": stage.name, "samples": done.samples, "wall_seconds": done.wall_seconds, "epochs": done.epochs}
     record |= {metric: lines[-1][metric] for metric in ("return", "success") if lines and metric in lines[-1]}
+    record["time"] = {name: sum(line["time"].get(name, 0.0) for line in lines) for name in lines[-1]["time"]}
     if stage.criterion is not None:
         if plateau is not None:  # the checkpoint after e epochs holds the policy that acts in epoch e (from 0)
             chosen = nearest_checkpoint(plateau, checkpoint.epochs(path))

@@ -60,8 +60,9 @@ def run(experiment: Experiment, preset: str) -> tuple[Outcome, dict[str, Any]]:
     if directory.is_finished:
         return outcome, directory.summary
     key = jax.random.fold_in(jax.random.key(config.seed), 2**31)
-    final, _ = stages.evaluate_variations(experiment, outcome.policy, config.evaluation_episodes, key)
-    modal, _ = stages.evaluate_variations(experiment, outcome.policy, config.evaluation_episodes, key, True)
+    evaluated = experiment, experiment.evaluation_environment, outcome.policy, config.evaluation_episodes, key
+    final, _ = stages.evaluate_variations(*evaluated)
+    modal, _ = stages.evaluate_variations(*evaluated, deterministic=True)
     generalist = directory.stage("generalist")
     summary = {
         "preset": preset,

@@ -10,7 +10,7 @@ import numpy as np
 
 from gsljax.algorithms import ImitationConfig
 from gsljax.compile_time import seconds_compiling
-from gsljax.envs.protocol import PooledEnvironment
+from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
 from gsljax.errors import UserError
 from gsljax.evaluation import evaluate, evaluate_in_pools
 from gsljax.gsl import demonstrations as demonstration_sets
@@ -81,7 +81,7 @@ def evaluate_generalist(experiment: Experiment, generalist: TrainState) -> np.nd
         experiment.reporter.begin_stage(name, DESCRIPTIONS[name], budget, 0)
         started = _now()
         key = experiment.key(name, "rollouts")
-        results, samples = evaluate_variations(experiment, generalist, config.low_episodes, key)
+        results, samples = evaluate_variations(experiment, experiment.environment, generalist, config.low_episodes, key)
         record = {"name": name, "samples": samples, **results}
         _finish_single_epoch_stage(experiment, started, record)
     metric = config.plateau.metric
@@ -201,15 +201,20 @@ def train_with_demonstrations(
 
 
 def evaluate_variations(
-    experiment: Experiment, state: TrainState, episodes: int, key: jax.Array, deterministic: bool = False
+    experiment: Experiment,
+    environment: JaxEnvironment | PooledEnvironment,
+    state: TrainState,
+    episodes: int,
+    key: jax.Array,
+    deterministic: bool = False,
 ) -> tuple[dict[str, Any], int]:
-    """Evaluate one member on all variations.
+    """Evaluate one member on all variations of an environment like the experiment's.
 
     Returns:
       `{"return", "success", "normalized", "per_variation": {id: {"return", ...}}}`, with success and the normalised
       score where the environment has them, and the samples it took.
     """
-    environment, act, variations = experiment.environment, experiment.acting.act, experiment.all_variations
+    act, variations = experiment.acting.act, np.arange(environment.spec.num_variations, dtype=np.int32)
     if isinstance(environment, PooledEnvironment):
         found = evaluate_in_pools(environment, act, state, variations, episodes, key, deterministic)
     else:

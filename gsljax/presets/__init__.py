@@ -3,8 +3,10 @@
 from gsljax.errors import UserError
 from gsljax.presets.base import Preset
 from gsljax.presets.maze import MAZE, MazeConfig
+from gsljax.presets.meta_world import META_WORLD
+from gsljax.presets.procgen import PROCGEN
 
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in (MAZE,)}
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (MAZE, *META_WORLD, *PROCGEN)}
 
 
 def get(name: str) -> Preset:

@@ -24,6 +24,8 @@ class Preset(NamedTuple):
       draw_behaviour: pictures of what the policies do, by file name; None if the benchmark has none.
       make_test_environment: the held-out variations of `gsljax evaluate --split test`; None if there are none.
       other_configs: the defaults with other algorithms.
+      make_evaluation_environment: the training variations as the policy is evaluated on them after the run, if that is
+        not as in training.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Preset(NamedTuple):
     draw_behaviour: Callable[[Experiment, Outcome], dict[str, Figure]] | None = None
     make_test_environment: Callable[[Any], JaxEnvironment | PooledEnvironment] | None = None
     other_configs: tuple[GSLConfig, ...] = ()
+    make_evaluation_environment: Callable[[Any], JaxEnvironment | PooledEnvironment] | None = None
 
     def config_for(self, algorithm: str) -> Any:
         """The defaults with an algorithm.

@@ -61,8 +61,8 @@ def _stage_table(
     for stage in stages:
         times = stage.get("time") or {}
         samples, wall = stage.get("samples") or 0, as_number(stage.get("wall_seconds"))
-        program = as_number(times.get("program"))
-        busy = wall if math.isnan(program) else program
+        working = sum(as_number(seconds) for name, seconds in times.items() if name != "compile")
+        busy = working if working > 0 else wall
         reached = last_records.get(stage["name"], {}) | {k: v for k, v in stage.items() if v is not None}
         cells = [format_count(samples), _seconds(wall)]
         cells += [_seconds(as_number(times.get("compile")))] if has_compile else []

@@ -115,7 +115,7 @@ def experiment(path: Path, config: MazeConfig = CONFIG, reporter: Reporter | Non
     header = {"preset": "tiny", "method": config.method, "seed": config.seed, "config": dataclasses.asdict(config)}
     begun = (path / "config.json").exists()
     directory = RunDirectory.reopen(path) if begun else RunDirectory.create(path, header)
-    return Experiment(config, environment, directory, reporter or Silent())
+    return Experiment(config, environment, environment, directory, reporter or Silent())
 
 
 def watch(path: Path, config: MazeConfig = CONFIG, reporter: Reporter | None = None) -> Watched:
