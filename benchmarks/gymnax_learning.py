@@ -103,7 +103,7 @@ TASKS = {
     "pendulum": Task(
         "Pendulum-v1", -1250.0, 4, 50, 200, "sac", (),
         (
-            ImitationConfig("bc"),
+            ImitationConfig("bc", interval=1),
             ImitationConfig("gail", gail_weight=0.7, gail=dataclasses.replace(_GAIL, reward="log-odds")),
         ),
     ),

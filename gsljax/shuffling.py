@@ -1,4 +1,4 @@
-"""Random orders without sorting.
+"""Random orders without sorting, and the minibatches they make.
 
 `jax.random.permutation` sorts twice, which on a CPU is a large part of a small network's PPO update.
 """
@@ -36,6 +36,13 @@ def random_order(key: jax.Array, size: int) -> jax.Array:
     order = moved(jnp.arange(size, dtype=jnp.uint32))
     order = jax.lax.while_loop(lambda x: jnp.any(x >= size), lambda x: jnp.where(x >= size, moved(x), x), order)
     return order.astype(jnp.int32)
+
+
+def shuffled_minibatches(key: jax.Array, num_rows: int, num_epochs: int, minibatch_size: int) -> jax.Array:
+    """Row numbers `[minibatches of all passes, minibatch_size]`; each pass leaves out a remainder of its own."""
+    used = num_rows // minibatch_size * minibatch_size
+    passes = jax.vmap(lambda k: random_order(k, num_rows)[:used])(jax.random.split(key, num_epochs))
+    return passes.reshape(-1, minibatch_size)
 
 
 def _hash(x: jax.Array) -> jax.Array:

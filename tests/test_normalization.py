@@ -89,7 +89,28 @@ def test_ppo_keeps_statistics_that_only_valid_steps_move(dtype):
     seen = rollout.observation[:-1][np.asarray(rollout.valid)]
     np.testing.assert_allclose(moments.mean, seen.mean(0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(moments.variance, seen.var(0), rtol=1e-4)
-    assert after.memory["reward_scaling"].moments.count == len(seen)
-    # The gradient moves no statistics: the network itself saw the untouched ones.
-    unmoved = state.params["statistics"]["observation"]
-    assert unmoved.count == 0 and (unmoved.mean == 0).all()
+    assert moments.count == after.memory["reward_scaling"].moments.count == len(seen)
+    # Adam moves none of them, whatever their gradient: they are those of the observations, bit for bit.
+    expected = jax.jit(update_moments)(initial_moments((4,)), rollout.observation[:-1], rollout.valid)
+    jax.tree.map(np.testing.assert_array_equal, moments, expected)
+
+
+def test_an_update_sees_the_statistics_from_before_it():
+    """Those of a fresh member change no observation, so its first update is that of the network without them."""
+    action = ActionSpec(num_actions=3)
+    spec = EnvSpec("test", 1, (4,), "float32", action, 5, False)
+    network, rollout = ActorCritic(action, (8,)), random_rollout(action)
+    plain, normalizing = (
+        make_ppo(network, spec, PPOConfig(num_epochs=1, minibatch_size=12, normalize_observations=normalize))
+        for normalize in (False, True)
+    )
+    state = normalizing.init(jax.random.key(0))
+    same = plain.init(jax.random.key(0))._replace(params={"params": state.params["params"]["network"]})
+    (after, _), (expected, _) = jax.jit(normalizing.update)(state, rollout), jax.jit(plain.update)(same, rollout)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)  # noqa: E731
+    jax.tree.map(close, after.params["params"]["network"], expected.params["params"])
+    (later, _), (other, _) = jax.jit(normalizing.update)(after, rollout), jax.jit(plain.update)(expected, rollout)
+    moved = jax.tree.map(
+        lambda a, b: float(abs(a - b).max()), later.params["params"]["network"], other.params["params"]
+    )
+    assert max(jax.tree.leaves(moved)) > 1e-4  # the second update sees the first one's observations

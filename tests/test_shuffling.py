@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from gsljax.shuffling import random_order
+from gsljax.shuffling import random_order, shuffled_minibatches
 
 
 def orders(size, count, seed=0):
@@ -47,3 +47,11 @@ def test_keys_and_only_keys_matter():
     key = jax.random.key(3)
     np.testing.assert_array_equal(random_order(key, 50), jax.jit(random_order, static_argnums=1)(key, 50))
     assert not np.array_equal(random_order(key, 50), random_order(jax.random.key(4), 50))
+
+
+def test_minibatches_of_a_pass_share_no_row_and_every_pass_leaves_out_others():
+    rows = np.asarray(shuffled_minibatches(jax.random.key(0), 11, 5, 4))
+    assert rows.shape == (10, 4)
+    used = [set(map(int, one.ravel())) for one in rows.reshape(5, 8)]
+    assert all(len(one) == 8 and one < set(range(11)) for one in used)
+    assert len(set(map(frozenset, used))) > 1

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gsljax.algorithms.checks import check_discriminator
 from gsljax.errors import UserError
 from gsljax.losses import (
     RewardForm,
@@ -42,7 +43,7 @@ class GAILConfig:
     gradient_penalty: float = 0.0
     """Weight of the gradient penalty between policy and demonstrations (10 is usual); 0 leaves it out."""
     hidden: tuple[int, ...] = (256, 256)
-    """Units of the hidden layers (vector observations)."""
+    """Units of the hidden layers (of the discriminator that vector observations get by default)."""
 
     def __post_init__(self):
         if self.reward not in get_args(RewardForm):
@@ -89,17 +90,26 @@ class Adversary(NamedTuple):
     reward: Callable[..., jax.Array]
 
 
-def make_adversary(spec: EnvSpec, config: GAILConfig, log_prob: LogProb) -> Adversary:
-    """A discriminator for the environment's observations, an MLP for vectors and an IMPALA network for images.
+def default_discriminator(spec: EnvSpec, config: GAILConfig) -> nn.Module:
+    """An IMPALA network for images, an MLP of `config.hidden` for anything else."""
+    is_image = len(spec.observation_shape) == 3
+    return Discriminator(spec.action, ImpalaEncoder() if is_image else VectorEncoder(config.hidden))
+
+
+def make_adversary(spec: EnvSpec, config: GAILConfig, log_prob: LogProb, network: nn.Module | None = None) -> Adversary:
+    """A discriminator as a plug-in.
 
     Args:
       spec: the environment's shapes.
       config: settings.
       log_prob: the policy's, of which the form `airl` is a function.
+      network: observations `[B, ...]` and actions `[B, ...]` to logits `[B]`; None takes `default_discriminator`.
+
+    Raises:
+      UserError: if the network does not fit the environment, or the gradient penalty cannot be formed in it.
     """
-    is_image = len(spec.observation_shape) == 3
-    encoder = ImpalaEncoder() if is_image else VectorEncoder(config.hidden)
-    network: nn.Module = Discriminator(spec.action, encoder)
+    network = default_discriminator(spec, config) if network is None else network
+    check_discriminator(network, spec)
     optimizer = optax.adam(config.learning_rate)
     apply = cast(Callable[..., jax.Array], network.apply)
 

@@ -1,11 +1,13 @@
 """What all algorithms check of what they are given, while they are built or traced: shapes and types, never values."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from gsljax.distributions import Categorical, TanhGaussian
 from gsljax.errors import UserError
 from gsljax.types import DemonstrationBatch, EnvSpec, Rollout
 
@@ -27,21 +29,54 @@ def check_network(name: str, network: nn.Module, spec: EnvSpec) -> None:
         policy, value = network.apply(network.init(key, observation), observation)  # pyright: ignore[reportGeneralTypeIssues]
         return policy.sample(key), value
 
-    kind = type(network).__name__
-    try:
-        action, value = jax.eval_shape(outputs, jax.random.key(0))
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"{name}'s network {kind} cannot be applied to the observations of {spec.name} (shape "
-            f"{spec.observation_shape}, {spec.observation_dtype}): {reason}"
-        ) from error
-    for what, found, expected in (("actions", action, _actions(spec, (2,))), ("values", value, _like((2,), "float32"))):
-        if (found.shape, found.dtype) != (expected.shape, expected.dtype):
-            raise UserError(
-                f"{name}'s network {kind} gives {what} of shape {found.shape} and type {found.dtype} for 2 "
-                f"observations, but {spec.name} needs {expected.shape} and {expected.dtype}."
-            )
+    called = f"{name}'s network {type(network).__name__}"
+    action, value = _outputs(called, outputs, spec)
+    _check_output(f"{called} gives actions", action, _actions(spec, (2,)), spec)
+    _check_output(f"{called} gives values", value, _like((2,), "float32"), spec)
+
+
+def check_actor_and_critic(actor: nn.Module, critic: nn.Module, spec: EnvSpec) -> None:
+    """Refuse SAC's networks where they do not map the environment's observations to its policies and Q values.
+
+    Args:
+      actor: observations `[B, ...]` to a `Categorical` or a `TanhGaussian`, as the environment's actions need.
+      critic: observations to `[n, B, A]`, or with continuous actions `[B, D]` to `[n, B]`; any number n of them.
+      spec: the environment's shapes.
+
+    Raises:
+      UserError: if one fails on such observations, or gives something else.
+    """
+    observation = jnp.zeros((2, *spec.observation_shape), spec.observation_dtype)
+    num_actions, action = spec.action.num_actions, _actions(spec, (2,))
+    inputs = (observation,) if num_actions is not None else (observation, jnp.zeros(action.shape, action.dtype))
+    called, wanted = f"SAC's actor {type(actor).__name__}", Categorical if num_actions is not None else TanhGaussian
+    policy = _outputs(called, lambda key: actor.apply(actor.init(key, observation), observation), spec)
+    if not isinstance(policy, wanted):
+        raise UserError(f"{called} gives a {type(policy).__name__}, but {spec.name} needs a {wanted.__name__}.")
+    if isinstance(policy, Categorical):
+        _check_output(f"{called} gives logits", policy.logits, _like((2, num_actions or 0), "float32"), spec)
+    else:
+        _check_output(f"{called} gives means", policy.mean, action, spec)
+    called = f"SAC's critic {type(critic).__name__}"
+    q = _outputs(called, lambda key: critic.apply(critic.init(key, *inputs), *inputs), spec)
+    expected = _like((*q.shape[:1], 2, *([] if num_actions is None else [num_actions])), "float32")
+    _check_output(f"{called} gives Q values", q, expected, spec)
+
+
+def check_discriminator(network: nn.Module, spec: EnvSpec) -> None:
+    """Refuse a discriminator that does not map the environment's observations and actions `[B, ...]` to logits `[B]`.
+
+    Raises:
+      UserError: if it fails on them, or its logits have another shape or type.
+    """
+
+    def logit(key: jax.Array) -> Any:
+        action = _actions(spec, (2,))
+        inputs = jnp.zeros((2, *spec.observation_shape), spec.observation_dtype), jnp.zeros(action.shape, action.dtype)
+        return network.apply(network.init(key, *inputs), *inputs)
+
+    called = f"GAIL's discriminator {type(network).__name__}"
+    _check_output(f"{called} gives logits", _outputs(called, logit, spec), _like((2,), "float32"), spec)
 
 
 def check_rollout(name: str, rollout: Rollout, spec: EnvSpec) -> None:
@@ -90,6 +125,26 @@ def check_demonstrations(
     observation = _like((*shape, *spec.observation_shape), spec.observation_dtype)
     _check(f"{name}'s demonstrations have observations", demonstrations.observation, observation)
     _check(f"{name}'s demonstrations have actions", demonstrations.action, _actions(spec, shape))
+
+
+def _outputs(called: str, outputs: Callable[[jax.Array], Any], spec: EnvSpec) -> Any:
+    """The shapes of what a network makes of 2 observations; whatever keeps it from making any is the user's to read."""
+    try:
+        return jax.eval_shape(outputs, jax.random.key(0))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{called} cannot be applied to the observations of {spec.name} (shape {spec.observation_shape}, "
+            f"{spec.observation_dtype}): {reason}"
+        ) from error
+
+
+def _check_output(what: str, found: Any, needed: jax.ShapeDtypeStruct, spec: EnvSpec) -> None:
+    if (found.shape, found.dtype) != (needed.shape, needed.dtype):
+        raise UserError(
+            f"{what} of shape {found.shape} and type {found.dtype} for 2 observations, but {spec.name} needs "
+            f"{needed.shape} and {needed.dtype}."
+        )
 
 
 def _like(shape: tuple[int, ...], dtype: str) -> jax.ShapeDtypeStruct:

@@ -4,15 +4,17 @@ import dataclasses
 import math
 from typing import Literal, get_args
 
+import flax.linen as nn
 import jax
 
-from gsljax.algorithms.adversary import GAILConfig
+from gsljax.algorithms.adversary import Adversary, GAILConfig, LogProb, make_adversary
 from gsljax.distributions import Distribution
 from gsljax.errors import UserError
-from gsljax.losses import bc_loss, classic_dapg_loss, dapg_loss
-from gsljax.types import DemonstrationBatch, Metrics, Scalar
+from gsljax.losses import bc_loss, bc_squared_error_loss, classic_dapg_loss, dapg_loss
+from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Scalar
 
 ImitationMethod = Literal["none", "dapg", "dapg-classic", "bc", "gail"]
+CloningLoss = Literal["log-likelihood", "squared-error"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,13 +32,16 @@ class ImitationConfig:
     classic_decay: float = 0.95
     """Decay of dapg-classic's weight per update (λ1)."""
     bc_weight: float = 1.0
-    """Weight of the likelihood in bc."""
+    """Weight of bc's loss."""
+    bc_loss: CloningLoss = "log-likelihood"
+    """Loss of bc: the likelihood of demonstrated actions, or the squared error of the policy's deterministic one
+    (continuous actions), which leaves a Gaussian's std untrained."""
     gail_weight: float = 0.7
     """Share of the discriminator's reward in gail (1 - beta; the paper's beta is 0.3)."""
     gail: GAILConfig = dataclasses.field(default_factory=GAILConfig)
     """The discriminator of gail."""
     interval: int = 4
-    """The demonstration term enters every interval-th minibatch update."""
+    """The demonstration term of dapg, dapg-classic and bc enters every interval-th minibatch update."""
     freeze_scale: bool = True
     """Keep the gradient of DAPG's term off the policy's std; in bc nothing else would train it."""
     demonstration_std: float | None = None
@@ -61,6 +66,9 @@ class ImitationConfig:
         for name in ("dapg_weight", "classic_weight", "bc_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"The imitation's {name} is {getattr(self, name)}, but must be at least 0 and finite.")
+        if self.bc_loss not in get_args(CloningLoss):
+            allowed = " or ".join(get_args(CloningLoss))
+            raise UserError(f"The imitation's bc_loss is {self.bc_loss!r}, but must be {allowed}.")
         if not 0 <= self.gail_weight <= 1:
             raise UserError(f"The imitation's gail_weight is {self.gail_weight}, but must lie between 0 and 1.")
         if not 0 < self.classic_decay <= 1:
@@ -71,8 +79,45 @@ class ImitationConfig:
             raise UserError(
                 f"The imitation's demonstration_std is {self.demonstration_std}, but must be positive and finite."
             )
+        if self.demonstration_std is not None and self.method == "bc" and self.bc_loss == "squared-error":
+            raise UserError(
+                f"The imitation's demonstration_std is {self.demonstration_std}, but must be None for the bc_loss "
+                "squared-error, which scores no action with a std."
+            )
         if self.interval < 1:
             raise UserError(f"The imitation's interval is {self.interval}, but must be at least 1.")
+
+
+def usable_imitation(imitation: ImitationConfig | None, spec: EnvSpec) -> ImitationConfig | None:
+    """The configuration as an algorithm takes it: None where demonstrations are unused.
+
+    Raises:
+      UserError: if it cannot be used with the environment's actions.
+    """
+    if imitation is None or imitation.method == "none":
+        return None
+    if imitation.method == "bc" and imitation.bc_loss == "squared-error" and spec.action.is_discrete:
+        raise UserError(
+            f"The imitation's bc_loss is 'squared-error', but the actions of {spec.name} are discrete and have no "
+            "distance; allowed is log-likelihood."
+        )
+    return imitation
+
+
+def adversary_of(
+    imitation: ImitationConfig | None, spec: EnvSpec, log_prob: LogProb, discriminator: nn.Module | None
+) -> Adversary | None:
+    """GAIL's discriminator, where the method is gail; see `make_adversary`.
+
+    Raises:
+      UserError: if there is a discriminator without that method, or it does not fit.
+    """
+    if imitation is not None and imitation.method == "gail":
+        return make_adversary(spec, imitation.gail, log_prob, discriminator)
+    if discriminator is not None:
+        method = "none" if imitation is None else imitation.method
+        raise UserError(f"A discriminator is given, but the imitation method is {method!r}; only gail has one.")
+    return None
 
 
 def imitation_loss(
@@ -96,6 +141,8 @@ def imitation_loss(
     Returns:
       The loss and its metrics.
     """
+    if config.method == "bc" and config.bc_loss == "squared-error":
+        return bc_squared_error_loss(policy.mode(), batch.action, weight)
     if config.demonstration_std is not None:
         policy = policy.with_std(config.demonstration_std)
     elif config.freeze_scale and config.method != "bc":

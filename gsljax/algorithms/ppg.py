@@ -10,11 +10,12 @@ import jax.numpy as jnp
 
 from gsljax.algorithms.base import Algorithm
 from gsljax.algorithms.imitation import ImitationConfig
-from gsljax.algorithms.ppo import PPOConfig, make_policy_phase, shuffled_minibatches
+from gsljax.algorithms.ppo import PPOConfig, make_policy_phase
 from gsljax.distributions import Distribution
 from gsljax.errors import UserError
 from gsljax.losses import auxiliary_phase_loss, zero_invalid
 from gsljax.population import any_member
+from gsljax.shuffling import shuffled_minibatches
 from gsljax.train_state import TrainState
 from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Rollout
 
@@ -58,7 +59,11 @@ class AuxiliaryMemory(NamedTuple):
 
 
 def make_ppg(
-    network: nn.Module, spec: EnvSpec, config: PPGConfig, imitation: ImitationConfig | None = None
+    network: nn.Module,
+    spec: EnvSpec,
+    config: PPGConfig,
+    imitation: ImitationConfig | None = None,
+    discriminator: nn.Module | None = None,
 ) -> Algorithm:
     """PPG for a network with an auxiliary value, such as `PhasicActorCritic`.
 
@@ -70,12 +75,12 @@ def make_ppg(
       network: `apply(params, observation)` as PPO's, and a method `with_auxiliary` that adds an auxiliary value.
       spec: the environment's shapes.
       config: settings.
-      imitation: how demonstrations are used, None for not at all.
+      imitation, discriminator: how demonstrations are used, None for not at all; see `make_ppo`.
 
     Returns:
       The bundle. `init` needs the rollouts' shape `(T, N)`. Metrics of the auxiliary phase are 0 in updates without it.
     """
-    phase = make_policy_phase(network, spec, config.ppo, imitation)
+    phase = make_policy_phase(network, spec, config.ppo, imitation, discriminator)
     apply = cast(Callable[..., tuple[Distribution, jax.Array, jax.Array]], phase.network.apply)
     optimizer = phase.optimizer
 
@@ -130,12 +135,13 @@ def make_ppg(
         state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None = None
     ) -> tuple[TrainState, Metrics]:
         index = state.num_updates % config.policy_phases
+        rollout = jax.tree.map(jnp.asarray, rollout)
         state, metrics, target = phase.update(state, rollout, demonstrations)
         stored: AuxiliaryMemory = state.memory["auxiliary_phase"]
         observation = zero_invalid(rollout.observation[:-1], rollout.valid)
         stored = stored._replace(
             observation=stored.observation.at[index].set(observation),
-            target=stored.target.at[index].set(target),
+            target=stored.target.at[index].set(zero_invalid(target, rollout.valid)),
             valid=stored.valid.at[index].set(rollout.valid),
         )
         due = index == config.policy_phases - 1

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gsljax.algorithms.adversary import PolicyPairs, make_adversary
+from gsljax.algorithms.adversary import PolicyPairs
 from gsljax.algorithms.base import ActFunction, ActorOutput, Algorithm, InitFunction
 from gsljax.algorithms.checks import check_demonstrations, check_network, check_rollout
-from gsljax.algorithms.imitation import ImitationConfig, imitation_loss
+from gsljax.algorithms.imitation import ImitationConfig, adversary_of, imitation_loss, usable_imitation
 from gsljax.distributions import Distribution
 from gsljax.errors import UserError
 from gsljax.losses import (
@@ -34,7 +34,7 @@ from gsljax.normalization import (
     update_observations,
     with_normalized_observations,
 )
-from gsljax.shuffling import random_order
+from gsljax.shuffling import shuffled_minibatches
 from gsljax.train_state import TrainState
 from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Rollout, Scalar
 
@@ -143,7 +143,11 @@ class PolicyPhase(NamedTuple):
 
 
 def make_ppo(
-    network: nn.Module, spec: EnvSpec, config: PPOConfig, imitation: ImitationConfig | None = None
+    network: nn.Module,
+    spec: EnvSpec,
+    config: PPOConfig,
+    imitation: ImitationConfig | None = None,
+    discriminator: nn.Module | None = None,
 ) -> Algorithm:
     """PPO for a network that maps observations to `(Distribution, value)`.
 
@@ -157,15 +161,16 @@ def make_ppo(
       spec: the environment's shapes.
       config: settings; see `PPOConfig` for which are traced.
       imitation: how demonstrations are used, None for plain PPO.
+      discriminator: of `gail`, see `make_adversary`; None takes one that fits vectors or images.
 
     Returns:
       The bundle. `init` needs the rollouts' shape where rewards are normalised. `update` raises `UserError` (while it
       is traced) where a rollout holds less than one minibatch, or it or the demonstrations do not fit the environment.
 
     Raises:
-      UserError: if the network does not fit the environment.
+      UserError: if a network does not fit the environment, or the method of imitation not its actions.
     """
-    phase = make_policy_phase(network, spec, config, imitation)
+    phase = make_policy_phase(network, spec, config, imitation, discriminator)
 
     def update(
         state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None = None
@@ -176,11 +181,14 @@ def make_ppo(
 
 
 def make_policy_phase(
-    network: nn.Module, spec: EnvSpec, config: PPOConfig, imitation: ImitationConfig | None = None
+    network: nn.Module,
+    spec: EnvSpec,
+    config: PPOConfig,
+    imitation: ImitationConfig | None = None,
+    discriminator: nn.Module | None = None,
 ) -> PolicyPhase:
     """What `make_ppo` makes its bundle of; see there."""
-    if imitation is not None and imitation.method == "none":
-        imitation = None
+    imitation = usable_imitation(imitation, spec)
     if config.normalize_observations:
         network = with_normalized_observations(network, spec)
     check_network("PPO", network, spec)
@@ -188,9 +196,7 @@ def make_policy_phase(
     optimizer = optax.chain(clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=1e-5))
     has_imitation_loss = imitation is not None and imitation.has_loss
     reinforcement = 0.0 if imitation is not None and imitation.method == "bc" else 1.0
-    adversary = None
-    if imitation is not None and imitation.method == "gail":
-        adversary = make_adversary(spec, imitation.gail, lambda p, o, a: apply(p, o)[0].log_prob(a))
+    adversary = adversary_of(imitation, spec, lambda p, o, a: apply(p, o)[0].log_prob(a), discriminator)
 
     def init(key: jax.Array, rollout_shape: tuple[int, int] | None = None) -> TrainState:
         params_key, state_key, adversary_key = jax.random.split(key, 3)
@@ -368,13 +374,6 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
         return jax.tree.map(lambda g: g * factor, updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
-
-
-def shuffled_minibatches(key: jax.Array, num_rows: int, num_epochs: int, minibatch_size: int) -> jax.Array:
-    """Row numbers `[minibatches of all passes, minibatch_size]`; each pass leaves out a remainder of its own."""
-    used = num_rows // minibatch_size * minibatch_size
-    passes = jax.vmap(lambda k: random_order(k, num_rows)[:used])(jax.random.split(key, num_epochs))
-    return passes.reshape(-1, minibatch_size)
 
 
 def _masked(rollout: Rollout) -> PolicyPairs:

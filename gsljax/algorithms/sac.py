@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gsljax.algorithms.adversary import PolicyPairs, make_adversary
+from gsljax.algorithms.adversary import PolicyPairs
 from gsljax.algorithms.base import ActorOutput, Algorithm
-from gsljax.algorithms.checks import check_demonstrations, check_rollout
-from gsljax.algorithms.imitation import ImitationConfig, imitation_loss
+from gsljax.algorithms.checks import check_actor_and_critic, check_demonstrations, check_rollout
+from gsljax.algorithms.imitation import ImitationConfig, adversary_of, imitation_loss, usable_imitation
 from gsljax.distributions import Categorical, Distribution, TanhGaussian
 from gsljax.errors import UserError
 from gsljax.losses import (
@@ -71,7 +71,8 @@ class SACConfig:
     replay_capacity: int = 100_000
     """Transitions that the replay holds; the oldest are overwritten."""
     warmup_samples: int = 1_000
-    """Samples with uniformly random actions before the policy acts and learns."""
+    """Samples before a member learns; until then actions are uniformly random, if its networks have never learnt (a
+    clone's have)."""
     normalize_observations: bool = False
     """Whether the networks see observations normalised by running statistics."""
 
@@ -119,15 +120,21 @@ class Transition(NamedTuple):
 
 
 def make_sac(
-    actor: nn.Module, critic: nn.Module, spec: EnvSpec, config: SACConfig, imitation: ImitationConfig | None = None
+    actor: nn.Module,
+    critic: nn.Module,
+    spec: EnvSpec,
+    config: SACConfig,
+    imitation: ImitationConfig | None = None,
+    discriminator: nn.Module | None = None,
 ) -> Algorithm:
     """SAC for an actor that maps observations to a distribution, and critics that give both Q values.
 
     `update` stores the rollout in the replay and then takes `num_gradient_steps` steps, each on a minibatch of its own:
-    critics, actor, temperature, targets. A step before `warmup_samples` samples are stored changes nothing. With
-    `imitation`, `bc` replaces the actor's loss by the likelihood of demonstrated pairs; `gail` trains a discriminator
-    first, and every Q-target is formed with its present reward (GSL §5.4). DAPG needs an advantage over a rollout,
-    which SAC does not have.
+    critics, actor, temperature, targets. Before `warmup_samples` samples are stored nothing changes, and actions are
+    random; a member that starts with the `params` of one that has learnt plays its policy from the first step, and
+    learns when its own replay holds as much. With `imitation`, `bc` replaces the actor's loss by that of demonstrated
+    pairs, in every `imitation.interval`-th gradient step; `gail` trains a discriminator first, and every Q-target is
+    formed with its present reward (GSL §5.4). DAPG needs an advantage over a rollout, which SAC does not have.
 
     Args:
       actor: `TanhGaussianActor` or `CategoricalActor`, for the environment's kind of actions.
@@ -135,25 +142,24 @@ def make_sac(
       spec: the environment's shapes.
       config: settings; see `SACConfig` for which are traced.
       imitation: how demonstrations are used, None for not at all.
+      discriminator: of `gail`, see `make_adversary`; None takes one that fits vectors or images.
 
     Returns:
-      The bundle; `params` is `{"actor", "critic", "target_critic", "log_temperature"}`. The values and
-      log-probabilities of `act` are zeros, which SAC does not need.
+      The bundle; `params` is `{"actor", "critic", "target_critic", "log_temperature", "has_learnt"}`, the last one
+      whether there has been a gradient step (bool). The values and log-probabilities of `act` are zeros, which SAC does
+      not need.
 
     Raises:
-      UserError: for DAPG, and for an actor whose policy is not one for the environment's kind of actions.
+      UserError: for DAPG, and for networks that do not fit the environment.
     """
-    if imitation is not None and imitation.method == "none":
-        imitation = None
+    imitation = usable_imitation(imitation, spec)
     if imitation is not None and imitation.method not in ("bc", "gail"):
         raise UserError(
             f"The imitation method is {imitation.method!r}, but SAC has no advantage for it; allowed are bc and gail."
         )
     if config.normalize_observations:
         actor, critic = (with_normalized_observations(network, spec) for network in (actor, critic))
-    wanted, found = Categorical if spec.action.is_discrete else TanhGaussian, _distribution(actor, spec)
-    if not issubclass(found, wanted):
-        raise UserError(f"SAC's actor gives a {found.__name__}, but {spec.name} needs a {wanted.__name__}.")
+    check_actor_and_critic(actor, critic, spec)
     policy_of = cast(Callable[[Any, jax.Array], Distribution], actor.apply)
     q_of = cast(Callable[..., jax.Array], critic.apply)
     optimizer = optax.scale_by_adam()
@@ -164,14 +170,12 @@ def make_sac(
     replay = replay_for(config.minibatch_size)
     is_discrete = spec.action.is_discrete
     is_cloning = imitation is not None and imitation.method == "bc"
-    adversary = None
-    if imitation is not None and imitation.method == "gail":
-        adversary = make_adversary(spec, imitation.gail, lambda p, o, a: policy_of(p["actor"], o).log_prob(a))
-        if imitation.gail.minibatch_size > config.replay_capacity:
-            raise UserError(
-                f"GAIL's minibatch_size is {imitation.gail.minibatch_size}, but the replay holds only "
-                f"{config.replay_capacity}."
-            )
+    adversary = adversary_of(imitation, spec, lambda p, o, a: policy_of(p["actor"], o).log_prob(a), discriminator)
+    if adversary is not None and imitation is not None and imitation.gail.minibatch_size > config.replay_capacity:
+        raise UserError(
+            f"GAIL's minibatch_size is {imitation.gail.minibatch_size}, but the replay holds only "
+            f"{config.replay_capacity}."
+        )
 
     def empty_transition() -> Transition:
         observation = jnp.zeros(spec.observation_shape, spec.observation_dtype)
@@ -190,6 +194,7 @@ def make_sac(
             "critic": critic_params,
             "target_critic": jax.tree.map(jnp.array, critic_params),
             "log_temperature": jnp.asarray(math.log(config.initial_temperature), jnp.float32),
+            "has_learnt": jnp.zeros((), bool),
         }
         memory: dict[str, Any] = {"replay": replay.init(empty_transition())}
         if adversary is not None:
@@ -210,7 +215,8 @@ def make_sac(
                 random = jax.random.randint(random_key, action.shape, 0, spec.action.num_actions, action.dtype)
             else:
                 random = jax.random.uniform(random_key, action.shape, action.dtype, spec.action.low, spec.action.high)
-            action = jnp.where(state.num_samples < config.warmup_samples, random, action)
+            is_beginner = ~state.params["has_learnt"] & (state.num_samples < config.warmup_samples)
+            action = jnp.where(is_beginner, random, action)
         zeros = jnp.zeros(observation.shape[: observation.ndim - len(spec.observation_shape)])
         return ActorOutput(action, zeros, zeros)
 
@@ -254,6 +260,13 @@ def make_sac(
         weight = state.hyperparameters.imitation_weight
         return imitation_loss(imitation, policy, demonstrated, jnp.zeros(()), weight, state.num_updates)
 
+    def demonstrated_at(index: jax.Array, demonstrations: Any) -> tuple[DemonstrationBatch, jax.Array]:
+        """The demonstrated pairs for a gradient step, and 1 or 0: whether it has the term."""
+        assert imitation is not None
+        use = index % imitation.interval == 0
+        row = index // imitation.interval
+        return jax.tree.map(lambda x: x[row], demonstrations), use.astype(jnp.float32)
+
     def gradient_step(state: TrainState, params, optimizer_state, batch: Transition, demonstrated, key):
         """One step of everything; the critics' gradient does not wait for the actor's, nor the other way round."""
         traced: SACHyperparameters = state.hyperparameters
@@ -271,8 +284,9 @@ def make_sac(
             metrics = {**q_metrics, **policy_metrics}
             total = q_loss + policy_loss
             if is_cloning:
-                extra, extra_metrics = cloning_loss(learnt, demonstrated, state)
-                total, metrics = total + extra, {**metrics, **extra_metrics}
+                pairs, use = demonstrated
+                extra, extra_metrics = cloning_loss(learnt, pairs, state)
+                total, metrics = total + use * extra, {**metrics, **{k: use * x for k, x in extra_metrics.items()}}
             return total, metrics
 
         gradient, metrics = jax.grad(loss, has_aux=True)(learnt)
@@ -280,7 +294,7 @@ def make_sac(
         direction, optimizer_state = optimizer.update(gradient, optimizer_state)
         learnt = jax.tree.map(lambda p, d: p - traced.learning_rate * d, learnt, direction)
         moved = jax.tree.map(lambda old, new: old + traced.tau * (new - old), params["target_critic"], learnt["critic"])
-        return {**learnt, "target_critic": moved}, optimizer_state, metrics
+        return {**learnt, "target_critic": moved, "has_learnt": jnp.ones((), bool)}, optimizer_state, metrics
 
     def update(
         state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None = None
@@ -312,7 +326,7 @@ def make_sac(
             index, step_key = inputs
             sample_key, noise_key = jax.random.split(step_key)
             batch = cast(Transition, replay.sample(memory["replay"], sample_key).experience)
-            demonstrated = jax.tree.map(lambda x: x[index], demonstrations) if is_cloning else None
+            demonstrated = demonstrated_at(index, demonstrations) if is_cloning else None
             *after, metrics = gradient_step(working, params, optimizer_state, batch, demonstrated, noise_key)
             return _where(ready, tuple(after), carry), metrics
 
@@ -321,6 +335,9 @@ def make_sac(
             step, (state.params, state.optimizer_state), (indices, keys)
         )
         metrics |= jax.tree.map(jnp.mean, step_metrics)
+        if is_cloning:  # these are zero in the steps without the term
+            shown = config.num_gradient_steps / num_demonstration_pairs(0)[0]
+            metrics = {name: x * shown if name.startswith("demonstration") else x for name, x in metrics.items()}
         if config.normalize_observations:
             seen = rollout.observation[:-1], rollout.valid
             networks = {name: update_observations(params[name], *seen) for name in ("actor", "critic", "target_critic")}
@@ -340,22 +357,12 @@ def make_sac(
             return 0, 0
         if imitation.method == "gail":
             return imitation.gail.num_updates, imitation.gail.minibatch_size
-        return config.num_gradient_steps, config.minibatch_size
+        return -(-config.num_gradient_steps // imitation.interval), config.minibatch_size
 
     return Algorithm(init, act, update, num_demonstration_pairs)
 
 
 _LEARNT = ("actor", "critic", "log_temperature")
-
-
-def _distribution(actor: nn.Module, spec: EnvSpec) -> type:
-    """What kind of policy the actor gives."""
-
-    def policy(key: jax.Array) -> Any:
-        observation = jnp.zeros((1, *spec.observation_shape), spec.observation_dtype)
-        return actor.apply(actor.init(key, observation), observation)
-
-    return type(jax.eval_shape(policy, jax.random.key(0)))
 
 
 def _transitions(rollout: Rollout) -> Transition:

@@ -1,6 +1,6 @@
 """Networks for vector observations: MLP, encoder, policy heads, actor-critic."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -61,16 +61,17 @@ class VectorEncoder(nn.Module):
 
 
 class GaussianHead(nn.Module):
-    """A `ClampedGaussian` over `dimension` actions: linear mean, learnable std that does not depend on the state.
+    """A `ClampedGaussian` over continuous actions: linear mean, learnable std that does not depend on the state.
 
     Attributes:
-      dimension: D.
+      action: the action space, D reals within its bounds.
       initial_std: where the std starts.
       min_std, max_std: what it is clamped to. Once outside, it gets no gradient in either direction, and stays.
-      squash_mean: whether the mean goes through tanh, which keeps it within the action range [-1, 1].
+      squash_mean: whether the mean goes through tanh and onto the action's range, which it then cannot leave. A mean
+        that is not squashed starts near 0 and the std is in the action's own units, whatever the range.
     """
 
-    dimension: int
+    action: ActionSpec
     initial_std: float
     min_std: float
     max_std: float
@@ -78,11 +79,36 @@ class GaussianHead(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array) -> ClampedGaussian:
-        """`[..., D_features]` to a Gaussian with mean and std `[..., dimension]`."""
-        mean = nn.Dense(self.dimension, kernel_init=orthogonal(0.01))(features)
-        log_std = self.param("log_std", nn.initializers.constant(jnp.log(self.initial_std)), (self.dimension,))
+        """`[..., D_features]` to a Gaussian with mean and std `[..., D]`."""
+        low, high, dimension = self.action.low, self.action.high, self.action.dimension
+        assert dimension is not None
+        mean = nn.Dense(dimension, kernel_init=orthogonal(0.01))(features)
+        if self.squash_mean:
+            mean = 0.5 * (high + low) + 0.5 * (high - low) * nn.tanh(mean)
+        log_std = self.param("log_std", nn.initializers.constant(jnp.log(self.initial_std)), (dimension,))
         std = jnp.clip(jnp.exp(log_std), self.min_std, self.max_std)
-        return ClampedGaussian(nn.tanh(mean) if self.squash_mean else mean, jnp.broadcast_to(std, mean.shape))
+        return ClampedGaussian(mean, jnp.broadcast_to(std, mean.shape))
+
+
+StdSettings = tuple[float, float, float, bool]
+"""`initial_std, min_std, max_std, squash_mean` of a `GaussianHead`."""
+
+
+def policy_layer(
+    action: ActionSpec, kernel_init: nn.initializers.Initializer, settings: StdSettings, name: str
+) -> Callable[[jax.Array], Distribution]:
+    """The layer called `name` that gives a policy, to be used where a Flax module may make submodules.
+
+    Args:
+      action: the action space; discrete gives a `Categorical`, continuous a `ClampedGaussian`.
+      kernel_init: initial weights of the logits.
+      settings: of a continuous policy's `GaussianHead`.
+      name: of the layer's parameters.
+    """
+    if action.num_actions is None:
+        return GaussianHead(action, *settings, name=name)
+    logits = nn.Dense(action.num_actions, kernel_init=kernel_init, name=name)
+    return lambda features: Categorical(logits(features))
 
 
 class PolicyHead(nn.Module):
@@ -104,11 +130,9 @@ class PolicyHead(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array) -> Distribution:
         """Features `[..., F]` to a distribution over `[...]`."""
-        if self.action.num_actions is not None:
-            return Categorical(nn.Dense(self.action.num_actions, kernel_init=self.kernel_init, name="logits")(features))
-        assert self.action.dimension is not None
-        limits = (self.initial_std, self.min_std, self.max_std, self.squash_mean)
-        return GaussianHead(self.action.dimension, *limits, name="gaussian")(features)
+        settings = (self.initial_std, self.min_std, self.max_std, self.squash_mean)
+        name = "logits" if self.action.is_discrete else "gaussian"
+        return policy_layer(self.action, self.kernel_init, settings, name)(features)
 
 
 def with_std(params: Any, std: float) -> Any:
@@ -149,11 +173,5 @@ class ActorCritic(nn.Module):
         else:
             value_features = MLP(self.hidden, self.activation, name="value_trunk")(observation)
         value = nn.Dense(1, kernel_init=orthogonal(1.0), name="value_head")(value_features)[..., 0]
-        if self.action.num_actions is not None:
-            logits_layer = nn.Dense(self.action.num_actions, kernel_init=orthogonal(0.01), name="policy_head")
-            return Categorical(logits_layer(features)), value
-        assert self.action.dimension is not None
-        head = GaussianHead(
-            self.action.dimension, self.initial_std, self.min_std, self.max_std, self.squash_mean, name="policy_head"
-        )
-        return head(features), value
+        settings = (self.initial_std, self.min_std, self.max_std, self.squash_mean)
+        return policy_layer(self.action, orthogonal(0.01), settings, "policy_head")(features), value

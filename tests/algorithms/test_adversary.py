@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from gsljax.algorithms import GAILConfig, ImitationConfig, make_ppo
+from gsljax.algorithms import GAILConfig, ImitationConfig, PPOConfig, make_ppo
 from gsljax.algorithms.adversary import PolicyPairs, make_adversary
 from gsljax.errors import UserError
 from gsljax.networks import ActorCritic, Discriminator, VectorEncoder
@@ -143,6 +143,27 @@ def test_ppo_sees_the_mixed_reward():
     share = same._replace(hyperparameters=same.hyperparameters._replace(imitation_weight=jnp.float32(0.7)))
     other, _ = update(share, rollout, batch)
     assert optax.tree.norm(jax.tree.map(jnp.subtract, other.params, after.params)) > 1e-3
+
+
+def test_a_discriminator_of_ones_own_takes_the_default_s_place():
+    """Of any architecture that maps pairs to logits; one that does not, or that has no use, is refused."""
+    own = Discriminator(SPEC.action, VectorEncoder((3,)))
+    adversary = make_adversary(SPEC, SMALL, log_prob, own)
+    state = adversary.init(jax.random.key(0))
+    (observation, action), zero = pairs(0), np.zeros(6, np.float32)
+    reward = adversary.reward(state, None, observation[0], action[0], zero, 1.0)
+    logit = own.apply(state.params, observation[0], np.clip(action[0], -1, 1))
+    np.testing.assert_allclose(reward, jax.nn.softplus(-jnp.asarray(logit)), rtol=1e-5)
+    config = PPOConfig(num_epochs=1, minibatch_size=12)
+    network, gail = ActorCritic(SPEC.action, (8,)), ImitationConfig("gail", gail=SMALL)
+    memory = jax.eval_shape(make_ppo(network, SPEC, config, gail, own).init, jax.random.key(0)).memory
+    assert jax.tree.map(jnp.shape, memory["adversary"].params) == jax.tree.map(jnp.shape, state.params)
+    with pytest.raises(UserError, match=r"^GAIL's discriminator ActorCritic cannot be applied to the observations of "):
+        make_ppo(network, SPEC, config, gail, network)
+    with pytest.raises(UserError, match=r"^GAIL's discriminator VectorEncoder gives logits of shape \(2, 256\)"):
+        make_ppo(network, SPEC, config, gail, VectorEncoder())
+    with pytest.raises(UserError, match=r"^A discriminator is given, but the imitation method is 'dapg'; only gail"):
+        make_ppo(network, SPEC, config, ImitationConfig("dapg"), own)
 
 
 def test_what_cannot_be_is_refused():

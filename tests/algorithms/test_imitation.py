@@ -12,6 +12,8 @@ from gsljax.algorithms.imitation import ImitationConfig, ImitationMethod, imitat
 from gsljax.distributions import ClampedGaussian
 from gsljax.errors import UserError
 from gsljax.types import DemonstrationBatch
+from tests.algorithms.combinations import DISCRETE, Combination, make
+from tests.algorithms.test_ppo import LANES, STEPS, random_demonstrations, random_rollout
 
 # Unit Gaussians at 0, 1, 2 and actions at 0: densities φ(0), φ(1), φ(2).
 MEAN = np.float32([[0.0], [1.0], [2.0]])
@@ -40,6 +42,39 @@ def test_each_method_by_hand(method, expected):
     np.testing.assert_allclose(metrics["demonstration_loss"], expected, rtol=1e-5)
     np.testing.assert_allclose(metrics["demonstration_log_prob"], LOG_DENSITY.mean(), rtol=1e-5)
     np.testing.assert_allclose(metrics["demonstration_probability"], np.exp(LOG_DENSITY).mean(), rtol=1e-5)
+
+
+def test_cloning_by_squared_error_by_hand():
+    # Means 0, 1, 2 and actions 0: (0 + 1 + 4) / 3, whatever the std, which gets no gradient.
+    config = ImitationConfig("bc", bc_loss="squared-error")
+    for std in (0.1, 1.0):
+        loss, metrics = loss_of(config, MEAN, std)
+        np.testing.assert_allclose(loss, WEIGHT * 5 / 3, rtol=1e-6)
+        np.testing.assert_allclose(metrics["demonstration_squared_error"], 5 / 3, rtol=1e-6)
+    gradient = jax.grad(lambda mean, std: loss_of(config, mean, std)[0], (0, 1))(MEAN, jnp.float32(1.0))
+    np.testing.assert_allclose(gradient[0], WEIGHT * 2 * MEAN / 3, rtol=1e-6)
+    assert gradient[1] == 0
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "ppg", "sac"])
+def test_every_algorithm_clones_by_squared_error_where_actions_have_a_distance(algorithm):
+    config = {"imitation": "bc", "bc_loss": "squared-error"}
+    made = make(Combination(algorithm, **config))
+    state = jax.eval_shape(lambda key: made.init(key, (STEPS, LANES)), jax.random.key(0))
+    pairs = random_demonstrations(made)
+    _, metrics = jax.eval_shape(made.update, state, random_rollout(), pairs)
+    assert {name for name in metrics if "demonstration" in name} == {
+        "demonstration_loss",
+        "demonstration_squared_error",
+    }
+    with pytest.raises(UserError, match=r"^The imitation's bc_loss is 'squared-error', but the actions of test are "):
+        make(Combination(algorithm, action=DISCRETE, **config))
+
+
+def test_a_squared_error_takes_no_std():
+    with pytest.raises(UserError, match=r"^The imitation's demonstration_std is 0\.5, but must be None for the"):
+        ImitationConfig("bc", bc_loss="squared-error", demonstration_std=0.5)
+    assert ImitationConfig("dapg", bc_loss="squared-error", demonstration_std=0.5).demonstration_std == 0.5
 
 
 def test_cloning_always_trains_the_std():
@@ -104,6 +139,7 @@ def test_no_method_has_no_loss():
         ("dapg_weight", (-0.1, math.nan, math.inf), (0.0, 3.0)),
         ("classic_weight", (-0.1, math.nan, math.inf), (0.0, 3.0)),
         ("bc_weight", (-0.1, math.nan, math.inf), (0.0, 3.0)),
+        ("bc_loss", ("mse", "log_likelihood"), ("log-likelihood", "squared-error")),
         ("classic_decay", (0.0, -1.0, 1.1, math.nan), (0.5, 1.0)),
         ("interval", (0, -1), (1,)),
         ("demonstration_std", (0.0, -1.0, math.nan, math.inf), (None, 0.5)),

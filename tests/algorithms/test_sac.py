@@ -11,12 +11,10 @@ import pytest
 from gsljax.algorithms import GAILConfig, ImitationConfig, SACConfig, make_sac
 from gsljax.errors import UserError
 from gsljax.networks import CategoricalActor, DiscreteTwinQ, TanhGaussianActor, TwinQ, VectorEncoder
-from gsljax.population import over_members
-from gsljax.train_state import clone, take
 from gsljax.types import ActionSpec, DemonstrationBatch, EnvSpec
 from tests import probe_environments as probes
 from tests.algorithms.learning import learn
-from tests.algorithms.test_ppo import GAMMA, LANES, STEPS, VALUES, random_rollout
+from tests.algorithms.test_ppo import GAMMA, LANES, STEPS, VALUES, random_demonstrations, random_rollout
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
@@ -84,22 +82,6 @@ def test_continuous_probe():
         np.testing.assert_allclose(action, 0.5 * clue, atol=0.15)
 
 
-@pytest.mark.parametrize("spec", [DISCRETE, CONTINUOUS])
-def test_a_masked_step_changes_nothing_whatever_it_holds(spec):
-    algorithm, rollout = make(spec), random_rollout(spec.action)
-    valid = np.asarray(rollout.valid)
-    other = rollout._replace(
-        reward=np.where(valid, rollout.reward, 100.0).astype(np.float32),
-        action=np.where(valid.reshape(*valid.shape, *[1] * (rollout.action.ndim - 2)), rollout.action, 0),
-    )
-    assert not valid.all()
-    state = algorithm.init(jax.random.key(0))
-    update = jax.jit(algorithm.update)
-    found, expected = update(state, other), update(state, rollout)
-    jax.tree.map(np.testing.assert_array_equal, found[0].params, expected[0].params)
-    assert found[0].num_samples == valid.sum()
-
-
 def test_the_replay_holds_true_next_observations_and_forgets_the_oldest():
     algorithm = make(CONTINUOUS, dataclasses.replace(SMALL, replay_capacity=STEPS * LANES))
     update, state = jax.jit(algorithm.update), algorithm.init(jax.random.key(0))
@@ -131,6 +113,51 @@ def test_warmup_acts_at_random_and_learns_nothing():
     assert state.num_samples >= 60 and (state.params["log_temperature"] != before.params["log_temperature"])
 
 
+def test_a_clone_of_one_that_has_learnt_plays_its_policy_while_its_own_replay_fills():
+    algorithm = make(CONTINUOUS, dataclasses.replace(SMALL, warmup_samples=60))
+    update, observation = jax.jit(algorithm.update), jnp.ones((200, 4))
+
+    def actions(state):
+        return algorithm.act(state, observation, jax.random.key(1)).action
+
+    origin = algorithm.init(jax.random.key(0))
+    for seed in range(2):
+        assert not origin.params["has_learnt"]
+        origin, _ = update(origin, random_rollout(CONTINUOUS.action, seed))
+    assert origin.params["has_learnt"] and origin.num_samples >= 60
+    fresh = algorithm.init(jax.random.key(5))
+    cloned = fresh._replace(params=origin.params)
+    np.testing.assert_array_equal(actions(cloned), actions(origin))
+    assert np.any(np.asarray(actions(fresh)) != np.asarray(actions(fresh._replace(num_samples=jnp.int32(60)))))
+    after, _ = update(cloned, random_rollout(CONTINUOUS.action, 2))
+    assert after.num_samples < 60  # the replay is not full enough yet
+    jax.tree.map(np.testing.assert_array_equal, after.params, origin.params)
+    later, _ = update(after, random_rollout(CONTINUOUS.action, 3))
+    assert later.params["log_temperature"] != origin.params["log_temperature"]
+
+
+def test_the_cloning_term_is_in_every_interval_th_gradient_step():
+    """Of three steps with an interval of 2, the first and the last have it; the metrics are means over those two."""
+    config = dataclasses.replace(SMALL, num_gradient_steps=3)
+    algorithm = make(DISCRETE, config, ImitationConfig("bc", interval=2))
+    assert algorithm.num_demonstration_pairs(STEPS * LANES) == (2, 8)
+    pairs, rollout = random_demonstrations(algorithm, DISCRETE.action), random_rollout(DISCRETE.action)
+    update, start = jax.jit(algorithm.update), algorithm.init(jax.random.key(0))
+    slow = start._replace(hyperparameters=start.hyperparameters._replace(learning_rate=jnp.float32(1e-9)))
+    _, metrics = update(slow, rollout, pairs)
+    actor, _ = networks(DISCRETE.action)
+    log_probs = jax.nn.log_softmax(actor.apply(start.params["actor"], pairs.observation).logits)
+    expected = np.take_along_axis(np.asarray(log_probs), pairs.action[..., None], axis=-1).mean()
+    np.testing.assert_allclose(metrics["demonstration_log_prob"], expected, rtol=1e-4)
+    actors = [
+        update(start._replace(hyperparameters=start.hyperparameters._replace(imitation_weight=jnp.float32(weight))),
+               rollout, pairs)[0].params["actor"]
+        for weight in (1.0, 0.0)
+    ]  # fmt: skip
+    jax.tree.map(np.testing.assert_array_equal, actors[1], start.params["actor"])  # it is the actor's only loss
+    assert any(jax.tree.leaves(jax.tree.map(lambda a, b: bool(np.any(a != b)), *actors)))
+
+
 def test_targets_follow_the_critics_slowly():
     config = dataclasses.replace(SMALL, num_gradient_steps=1, tau=0.25)
     algorithm = make(CONTINUOUS, config)
@@ -144,24 +171,8 @@ def test_targets_follow_the_critics_slowly():
     )
 
 
-@pytest.mark.parametrize("spec", [DISCRETE, CONTINUOUS])
-def test_members_alone_and_together_are_the_same(spec):
-    algorithm = make(spec)
-    states = jax.vmap(algorithm.init)(jax.random.split(jax.random.key(0), 3))
-    rollout = jax.tree.map(jnp.asarray, random_rollout(spec.action))
-    together, _ = jax.jit(over_members(algorithm.update))(states, clone(rollout, 3))
-    update = jax.jit(algorithm.update)
-    for index in range(3):
-        alone, _ = update(take(states, index), rollout)
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-            take(together, index).params,
-            alone.params,
-        )
-
-
 def test_bc_follows_demonstrations_whatever_the_reward():
-    imitation = ImitationConfig("bc", bc_weight=1.0)
+    imitation = ImitationConfig("bc", bc_weight=1.0, interval=1)
 
     def demonstrate(key, shape):
         clue = jax.random.rademacher(key, shape, jnp.float32)
@@ -183,11 +194,17 @@ def test_what_makes_no_sense_is_refused():
         algorithm.update(algorithm.init(jax.random.key(0)), random_rollout(CONTINUOUS.action))
     with pytest.raises(UserError, match=r"^GAIL's minibatch_size is 101, but the replay holds only 100\.$"):
         make(CONTINUOUS, imitation=ImitationConfig("gail", gail=GAILConfig(minibatch_size=101)))
-    with pytest.raises(UserError, match=r"^SAC's update needs demonstration minibatches of leading shape \(2, 8\)"):
+    with pytest.raises(UserError, match=r"^SAC's update needs demonstration minibatches of leading shape \(1, 8\)"):
         algorithm = make(CONTINUOUS, imitation=ImitationConfig("bc"))
         algorithm.update(algorithm.init(jax.random.key(0)), random_rollout(CONTINUOUS.action))
-    with pytest.raises(UserError, match=r"^SAC's actor gives a Categorical, but test needs a TanhGaussian\.$"):
+    with pytest.raises(UserError, match=r"^SAC's actor CategoricalActor gives a Categorical, but test needs a TanhG"):
         make_sac(*networks(DISCRETE.action), CONTINUOUS, SMALL)
+    with pytest.raises(UserError, match=r"^SAC's actor CategoricalActor gives logits of shape \(2, 5\) and type"):
+        make_sac(CategoricalActor(5), DiscreteTwinQ(3), DISCRETE, SMALL)
+    with pytest.raises(UserError, match=r"^SAC's critic DiscreteTwinQ gives Q values of shape \(2, 2, 5\) and type"):
+        make_sac(CategoricalActor(3), DiscreteTwinQ(5), DISCRETE, SMALL)
+    with pytest.raises(UserError, match=r"^SAC's critic DiscreteTwinQ cannot be applied to the observations of test"):
+        make_sac(TanhGaussianActor(CONTINUOUS.action), DiscreteTwinQ(5), CONTINUOUS, SMALL)
     with pytest.raises(UserError, match=r"^SAC's rollout has action of shape \(8, 6, 1\) and type"):
         algorithm, rollout = make(CONTINUOUS), random_rollout(CONTINUOUS.action)
         algorithm.update(algorithm.init(jax.random.key(0)), rollout._replace(action=rollout.action[..., :1]))

@@ -90,16 +90,16 @@ def test_trunk_is_layers_each_followed_by_the_activation(activation, function):
     np.testing.assert_allclose(module.apply(params, OBSERVATION), expected, rtol=1e-4, atol=1e-6)
 
 
-def gaussian(log_std, squash=False, scale=1.0):
+def gaussian(log_std, squash=False, scale=1.0, action=CONTINUOUS):
     """A head's policy and its parameters, with the log std set and the mean's weights scaled."""
-    head = GaussianHead(3, initial_std=0.7, min_std=0.5, max_std=1.5, squash_mean=squash)
+    head = GaussianHead(action, initial_std=0.7, min_std=0.5, max_std=1.5, squash_mean=squash)
     params = parameters(head)["params"]
     dense = jax.tree.map(lambda x: x * scale, params["Dense_0"])
     return head, {"params": {"Dense_0": dense, "log_std": jnp.broadcast_to(jnp.float32(log_std), (3,))}}
 
 
 def test_std_starts_where_it_is_told_and_ignores_the_observation():
-    head = GaussianHead(3, initial_std=0.7, min_std=0.5, max_std=1.5, squash_mean=False)
+    head = GaussianHead(CONTINUOUS, initial_std=0.7, min_std=0.5, max_std=1.5, squash_mean=False)
     policy = head.apply(parameters(head), OBSERVATION)
     np.testing.assert_allclose(policy.std, np.full((6, 3), 0.7), rtol=1e-6)
 
@@ -113,16 +113,17 @@ def test_std_is_clamped_and_has_no_gradient_outside():
         np.testing.assert_allclose(gradient["params"]["log_std"], [0.0, direction * 6, 0.0], rtol=1e-6)
 
 
-def test_squashed_means_stay_in_the_action_range():
-    for squash in (False, True):
-        head, params = gaussian(0.0, squash, scale=1e4)
-        mean = np.asarray(head.apply(params, OBSERVATION).mean)
-        assert (np.abs(mean).max() <= 1.0) == squash
-    head, params = gaussian(0.0, True)
-    plain, _ = gaussian(0.0, False)
-    np.testing.assert_allclose(
-        head.apply(params, OBSERVATION).mean, np.tanh(plain.apply(params, OBSERVATION).mean), rtol=1e-5
-    )
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (-2.0, 2.0), (0.0, 10.0)])
+def test_squashed_means_fill_the_action_range_and_stay_in_it(low, high):
+    action = ActionSpec(dimension=3, low=low, high=high)
+    head, params = gaussian(0.0, True, 1e4, action)
+    mean = np.asarray(head.apply(params, OBSERVATION).mean)
+    np.testing.assert_allclose([mean.min(), mean.max()], [low, high], rtol=1e-6)
+    head, params = gaussian(0.0, False, 1e4, action)
+    assert np.abs(head.apply(params, OBSERVATION).mean).max() > 10
+    (squashed, params), (plain, _) = gaussian(0.0, True, 50.0, action), gaussian(0.0, False, 50.0, action)
+    expected = (high + low) / 2 + (high - low) / 2 * np.tanh(plain.apply(params, OBSERVATION).mean)
+    np.testing.assert_allclose(squashed.apply(params, OBSERVATION).mean, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_with_std_sets_the_std_and_nothing_else():
