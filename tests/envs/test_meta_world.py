@@ -1,11 +1,12 @@
 """Meta-World through the feed, beside raw EnvPool, and its scripted experts."""
 
 import gc
+import warnings
 
 import numpy as np
 import pytest
 
-from gsljax.envs.meta_world import MT10, MT50, meta_world, scripted_experts
+from gsljax.envs.meta_world import MT10, MT50, _camel_case, meta_world, scripted_experts
 from gsljax.errors import UserError
 from gsljax.rollout import play_episodes
 from gsljax.types import ActionSpec
@@ -65,8 +66,6 @@ def test_specs():
 
 
 def test_the_tasks_are_those_of_envpool():
-    from gsljax.envs.meta_world import _camel_case
-
     known = {name.removeprefix("MetaWorld/") for name in envpool.list_all_envs() if name.startswith("MetaWorld/")}
     assert {_camel_case(task) for task in MT50} == known and len(set(MT50)) == 50
     assert set(MT10) < set(MT50) and len(MT10) == 10
@@ -124,9 +123,34 @@ def test_an_experts_episodes_are_demonstrations():
         assert np.abs(episode.action).max() <= 1 and episode.success
 
 
+# Their experts fail in some episodes of raw EnvPool too, with float64 observations as with float32 ones.
+FALLIBLE_EXPERTS = ("door-open-v3", "peg-insert-side-v3")
+
+
 @pytest.mark.slow
-def test_experts_succeed_through_the_feed_on_every_mt10_task():
-    """All ten tasks have an expert."""
+def test_experts_succeed_through_the_feed_on_mt10():
+    """All ten tasks have an expert; eight of them are held to 95 %."""
     pytest.importorskip("metaworld", reason="metaworld, which has the experts, is not installed")
-    rates, _ = expert_success(MT10, 2, 10)
-    assert min(rates) >= 0.95, dict(zip(MT10, rates, strict=True))
+    rates = dict(zip(MT10, expert_success(MT10, 2, 10)[0], strict=True))
+    low = {task: rate for task, rate in rates.items() if rate < 0.95}
+    assert set(low) <= set(FALLIBLE_EXPERTS), low
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", FALLIBLE_EXPERTS)
+def test_a_fallible_expert_succeeds_in_the_same_episodes_of_raw_envpool(task):
+    policies = pytest.importorskip("metaworld.policies", reason="metaworld, which has the experts, is not installed")
+    given = assignment([[0]] * 16)
+    with meta_world((task,)).open(given) as live:
+        found = play_episodes(live, scripted_experts((task,))(live), 1).success[0, :, 0]
+    pool, experts = raw_pool(_camel_case(task), given.seed[0], 500), [policies.ENV_POLICY_MAP[task]() for _ in found]
+    observation, _ = pool.reset()
+    success = np.zeros(len(found), bool)
+    for _ in range(500):
+        seen = observation.astype(np.float32).astype(np.float64)  # as the feed shows it
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Constant", UserWarning)
+            action = [expert.get_action(one) for expert, one in zip(experts, seen, strict=True)]
+        observation, *_, info = pool.step(np.clip(np.array(action, np.float32), -1, 1).astype(np.float64))
+        success |= info["success"] > 0
+    np.testing.assert_array_equal(found, success)
