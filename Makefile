@@ -87,7 +87,7 @@ $(VENV)/.installed: $(VENV)/.created requirements.txt pyproject.toml | check-pyt
 	@$(PIP) install --no-deps --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt requirements-pools.txt
 	@echo "Installing the pinned development tools into $(VENV)"
 	@$(PIP) install -r requirements-dev.txt
 	@touch $@

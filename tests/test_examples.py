@@ -40,3 +40,14 @@ def test_own_environment(tmp_path, monkeypatch, capsys):
         for variation, length in zip("0123", ("0.1", "0.5", "2", "6"), strict=True)
     ]
     assert lines[-4:] == expected
+
+
+def test_own_vector_environment(monkeypatch, capsys):
+    source = (EXAMPLES / "own_vector_environment.py").read_text().splitlines()
+    assert len(source) < 60
+    lines = run_example("own_vector_environment.py", "10", monkeypatch=monkeypatch, capsys=capsys)
+    found = [re.fullmatch(r"epoch +(\d+)  steps per fall +(\S+)  waited \S+ s for the environments", x) for x in lines]
+    epochs, steps = zip(*((int(match[1]), float(match[2])) for match in found if match), strict=True)
+    assert epochs == tuple(range(10))
+    assert 10 < steps[0] < 40  # a random policy's
+    assert max(steps) > 1.5 * steps[0]

@@ -1,5 +1,7 @@
 """Rollouts and whole episodes from pools on the host."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,7 +41,7 @@ def states():
     return jax.jit(jax.vmap(lambda key: scaled(ALGORITHM.init(key))))(jax.random.split(jax.random.key(0), MEMBERS))
 
 
-def collected(states, members=slice(None), lanes=LANES, collect=COLLECT, calls=1, **options):
+def collected(states, members=slice(None), lanes=LANES, collect=COLLECT, calls=1, **options) -> Any:
     one = jax.tree.map(lambda x: x[members], (states, KEYS, assignment(lanes=lanes)))
     with ENVIRONMENT.open(one[2]) as live:
         rollouts = [collect(live, one[0], one[1], STEPS, **options)[0] for _ in range(calls)]

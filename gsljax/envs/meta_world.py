@@ -1,6 +1,7 @@
 """Meta-World v3 (Yu et al. 2019) by EnvPool: manipulation tasks of one robot arm, each a variation."""
 
 import importlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -127,10 +128,10 @@ def scripted_experts(tasks: Sequence[str]) -> Callable[[LivePools], Choose]:
             del step
             seen = observation[..., :OBSERVATION_SIZE].astype(np.float64)
             members = zip(experts[half], seen, strict=True)
-            return np.array(
-                [[expert.get_action(one) for expert, one in zip(lanes, rows, strict=True)] for lanes, rows in members],
-                np.float32,
-            )
+            with warnings.catch_warnings():  # they warn of actions beyond [-1, 1], which are clipped
+                warnings.filterwarnings("ignore", "Constant", UserWarning)
+                actions = [[expert.get_action(one) for expert, one in zip(*lanes, strict=True)] for lanes in members]
+            return np.array(actions, np.float32)
 
         return choose
 

@@ -136,9 +136,13 @@ def load_qt() -> None:
     try:
         for name in ("libQt5Core.so.5", "libQt5Gui.so.5"):
             ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
-        return
-    except OSError:
-        pass  # not installed, or not whole: the wheel's
+    except OSError:  # not installed, or not whole
+        _load_qt_of_the_wheel()
+    if "envpool.procgen" in sys.modules:  # it was imported without Qt, by another environment of EnvPool's, and failed
+        importlib.reload(sys.modules["envpool.procgen"])
+
+
+def _load_qt_of_the_wheel() -> None:
     folder = _qt_of_the_wheel()
     if folder is None:
         raise UserError(
