@@ -14,11 +14,13 @@ observations to the device, which is part of `act`.
 """
 
 import argparse
+import importlib
 import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,9 +86,9 @@ def random_actions(case: Case, count: int) -> np.ndarray:
     """`[count, P, N, ...]`."""
     random, action = np.random.default_rng(0), case.environment.spec.action
     shape = count, len(case.choices), case.lanes
-    if action.is_discrete:
+    if action.num_actions is not None:
         return random.integers(0, action.num_actions, shape, dtype=np.int32)
-    return random.uniform(-1, 1, (*shape, action.dimension)).astype(np.float32)
+    return random.uniform(-1, 1, (*shape, action.dimension or 0)).astype(np.float32)
 
 
 def raw_pools(case: Case) -> list[Any]:
@@ -115,7 +117,7 @@ def free_policy(case: Case) -> Callable[..., ActorOutput]:
         if action.num_actions is not None:
             chosen = jax.random.randint(key, (lanes,), 0, action.num_actions)
         else:
-            chosen = jax.random.uniform(key, (lanes, action.dimension), minval=-1)
+            chosen = jax.random.uniform(key, (lanes, action.dimension or 0), minval=-1)
         return ActorOutput(chosen, jnp.zeros(lanes), jnp.zeros(lanes))
 
     return act
@@ -158,7 +160,7 @@ def rows_of(case: Case, steps: int, network_steps: int, repeats: int) -> list[Ro
     split: dict[str, list[Any]] = {"collect, free policy": [], "collect": []}
 
     def collect_free() -> None:
-        split["collect, free policy"].append(free(live, jnp.zeros((members, 1)), keys, steps)[1])
+        split["collect, free policy"].append(free(live, states, keys, steps)[1])
 
     def collect_real() -> None:
         split["collect"].append(real(live, states, keys, network_steps)[1])
@@ -183,10 +185,9 @@ def rows_of(case: Case, steps: int, network_steps: int, repeats: int) -> list[Ro
 
 
 def metaworld_row(steps: int, repeats: int) -> Row:
-    """The Python package's vector environment of one task and 8 lanes, one process, beside the feed's of that task."""
-    import gymnasium
-
-    env: Any = gymnasium.make_vec("Meta-World/MT1", env_name="reach-v3", num_envs=1, vectorization_strategy="sync")
+    """The Python package's vector environment of one task, in one process, beside 8 lanes of the feed."""
+    importlib.import_module("metaworld")  # which registers its environments
+    env: Any = gymnasium.make_vec("Meta-World/MT1", env_name="reach-v3", num_envs=1, vectorization_mode="sync")
     env.reset(seed=0)
     action = np.zeros((1, 4), np.float32)
     case = Case("reach-v3", meta_world(("reach-v3",)), np.zeros((1, 1), int), 8)
@@ -267,8 +268,8 @@ def main() -> None:
         return
     rows: list[Row] = []
     for case in cases(given.cases, given.pools):
-        steps = [max(2, samples // case.all_lanes) for samples in (given.samples, given.network_samples)]
-        rows += rows_of(case, *steps, given.repeats)
+        steps, network_steps = (max(2, count // case.all_lanes) for count in (given.samples, given.network_samples))
+        rows += rows_of(case, steps, network_steps, given.repeats)
         print(f"{case.name}: measured", flush=True)
     if given.python_steps:
         rows.append(metaworld_row(given.python_steps, given.repeats))

@@ -236,8 +236,8 @@ def halves_of(num_lanes: int) -> tuple[slice, ...]:
 def threads_per_pool(num_pools: int, cores: int | None = None) -> int:
     """How many threads each of the pools that step at the same time gets: together at least one for every core.
 
-    A pool's step ends with its slowest lane, and few pools therefore need all cores each; with more pools than cores a
-    second thread each only adds switches between them (`benchmarks/results/feed-2-cores.json`).
+    A pool's step ends with its slowest lane, so a few pools need all cores each; where there are more pools than cores,
+    one thread each keeps all of them busy already.
     """
     if cores is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
