@@ -102,7 +102,7 @@ def _now() -> _Moment:
 def _finish_single_epoch_stage(experiment: Experiment, started: _Moment, record: dict[str, Any]) -> None:
     directory, name = experiment.directory, record["name"]
     wall, compiling = time.monotonic() - started.at, seconds_compiling() - started.compiling
-    times = {"program": wall - compiling, "compile": compiling}
+    times = {"program": max(0.0, wall - compiling), "compile": compiling}
     line = {"stage": name, "epoch": 0, "samples": directory.samples + record["samples"]}
     line |= {metric: record[metric] for metric in ("return", "success") if metric in record} | {"time": times}
     record |= {"wall_seconds": wall, "time": times}

@@ -138,7 +138,8 @@ def make_train_from_pools(
         record = jax.device_get(record)
         learning = time.perf_counter() - started
         compiling = seconds_compiling() - compiled
-        act, update = times.act - compiled_to_act, learning - (compiling - compiled_to_act)
+        # What JAX reports may overlap a little, where compiling one program needs another: no time is negative.
+        act, update = max(0.0, times.act - compiled_to_act), max(0.0, learning - (compiling - compiled_to_act))
         return carry, record, {"env": times.env, "act": act, "update": update, "compile": compiling}
 
     return epoch

@@ -1,0 +1,238 @@
+"""A whole run beside pools on the host: what Algorithm 1 says, every valid step counted once, and resumable."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gsljax import api
+from gsljax.algorithms import AuxiliaryConfig, GAILConfig, ImitationConfig, PPOConfig, SACConfig, make_ppo
+from gsljax.envs import Pools, PoolStep
+from gsljax.errors import UserError
+from gsljax.evaluation import evaluate_in_pools, most_divisor
+from gsljax.gsl import demonstrations as demonstration_sets
+from gsljax.gsl import population_training
+from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, TrainingConfig
+from gsljax.gsl.demonstrations import GENERALIST
+from gsljax.gsl.plateau import PlateauCriterion
+from gsljax.networks import ActorCritic
+from gsljax.presets import Preset
+from gsljax.rollout import make_collect_from_pools
+from gsljax.train_state import clone
+from gsljax.types import ActionSpec, EnvSpec
+from tests.pool_environments import HORIZON, counting_pools
+
+pytestmark = [
+    pytest.mark.usefixtures("compilation_cache"),
+    pytest.mark.filterwarnings("ignore:Error reading persistent compilation cache"),  # another worker is writing it
+]
+
+STEPS = 12
+
+
+def _training(lanes):
+    return TrainingConfig(
+        lanes=lanes,
+        ppo=PPOConfig(num_epochs=1, minibatch_size=12),
+        auxiliary=AuxiliaryConfig(policy_phases=2, auxiliary_epochs=1, auxiliary_minibatch=2),
+        sac=SACConfig(num_gradient_steps=1, minibatch_size=8, replay_capacity=200, warmup_samples=20),
+    )
+
+
+CONFIG = GSLConfig(
+    total_samples=2500,
+    rollout_steps=STEPS,
+    checkpoint_interval=2,
+    epochs_per_call=2,
+    network=NetworkConfig(hidden=(8,)),
+    baseline=_training(8),
+    generalist=_training(8),
+    generalist_share=0.3,
+    plateau=PlateauCriterion(metric="return", kernel_sigma=0.0, window=2, epsilon=1e9, head=0.2, tail=0.0),
+    low_episodes=2,
+    num_low_performing=2,
+    num_specialists=2,
+    specialist=_training(4),
+    specialist_share=0.2,
+    demonstrations=DemonstrationConfig(specialist_episodes=8, generalist_episodes=4, require_success=False),
+    phase_two=_training(8),
+    imitation=ImitationConfig(gail=GAILConfig(num_updates=1, minibatch_size=8, hidden=(8,))),
+    evaluation_episodes=4,
+)
+PRESET = Preset("counting", "pools with known values", "seconds", CONFIG, lambda config: counting_pools())
+
+
+def lines_of(path):
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(compilation_cache, tmp_path_factory):
+    path = tmp_path_factory.mktemp("pools") / "run"
+    return path, api.train(PRESET, CONFIG, path, quiet=True)
+
+
+def check_accounting(path, summary):
+    lines = lines_of(path)
+    assert summary["total_samples"] == lines[-1]["samples"] == sum(stage["samples"] for stage in summary["stages"])
+    assert summary["total_samples"] <= CONFIG.total_samples
+    assert [line["samples"] for line in lines] == sorted({line["samples"] for line in lines})
+    for stage in summary["stages"]:
+        epochs = [line["epoch"] for line in lines if line["stage"] == stage["name"]]
+        assert epochs == list(range(stage.get("epochs", 1)))
+
+
+def test_every_stage_of_gsl_is_run(finished):
+    path, summary = finished
+    assert [stage["name"] for stage in summary["stages"]] == [
+        "generalist", "evaluation", "specialists", "demonstrations", "imitation",
+    ]  # fmt: skip
+    check_accounting(path, summary)
+    assert summary["plateau"]["fired"]
+    trained = [line for line in lines_of(path) if line["stage"] in ("generalist", "specialists", "imitation")]
+    for line in trained:
+        assert set(line["time"]) == {"env", "act", "update", "compile"}
+        assert all(seconds >= 0 for seconds in line["time"].values())
+    # A rollout of 8 lanes that all ran without a reset would be 96 samples; these have some resets in them.
+    first = trained[0]["samples"]
+    assert 8 * STEPS / 2 < first < 8 * STEPS
+
+
+def test_the_worst_variations_are_the_ones_with_the_smallest_returns(finished):
+    path, summary = finished
+    # The first episodes of variation v have v + 2 and v + 3 steps of v + 1 to v + 1.5 each: v = 0 and v = 1 are worst.
+    demonstrations = demonstration_sets.load(path / "demonstrations" / "demonstrations.npz", counting_pools().spec)
+    from_specialists = demonstrations.variation[demonstrations.source != GENERALIST]
+    np.testing.assert_array_equal(np.unique(from_specialists, return_counts=True), [[0, 1], [4, 4]])
+    from_generalist = demonstrations.variation[demonstrations.source == GENERALIST]
+    np.testing.assert_array_equal(np.unique(from_generalist, return_counts=True), [[2, 3], [2, 2]])
+    for specialist in (0, 1):  # one variation each
+        assert len(set(demonstrations.variation[demonstrations.source == specialist])) == 1
+    lengths = np.bincount(demonstrations.episode)
+    assert np.all((lengths >= demonstrations.variation + 2) & (lengths <= HORIZON))
+    per_variation = summary["final"]["per_variation"]
+    assert [per_variation[str(v)]["return"] for v in range(4)] == sorted(
+        per_variation[str(v)]["return"] for v in range(4)
+    )
+
+
+def test_a_finished_run_is_read_back_and_evaluated(finished):
+    path, summary = finished
+    assert api.resume(path, PRESET, quiet=True) == summary
+    found = api.evaluate(path, episodes=2, policy="generalist", preset=PRESET)
+    assert set(found["per_variation"]) == {"0", "1", "2", "3"}
+
+
+@pytest.mark.parametrize("stage", ["generalist", "specialists", "imitation"])
+def test_a_run_that_stops_in_a_stage_goes_on(stage, tmp_path, monkeypatch):
+    save, saved = population_training._save, []
+
+    def stop_after_a_checkpoint(experiment, of_stage, carry, done):
+        save(experiment, of_stage, carry, done)
+        saved.append(of_stage.name)
+        if of_stage.name == stage:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(population_training, "_save", stop_after_a_checkpoint)
+        with pytest.raises(KeyboardInterrupt):
+            api.train(PRESET, CONFIG, tmp_path / "run", quiet=True)
+    assert saved[-1] == stage
+    check_accounting(tmp_path / "run", api.resume(tmp_path / "run", PRESET, quiet=True))
+
+
+def test_pools_are_reseeded_when_a_stage_goes_on():
+    environment = counting_pools()
+    assignment = jax.device_get(clone(environment.reset(jax.random.key(0), jnp.zeros((3, 1), jnp.int32)), 2))
+    seeds = [population_training._reseeded(assignment, epochs).seed for epochs in (0, 1, 2)]
+    np.testing.assert_array_equal(seeds[0], assignment.seed)
+    assert len(np.unique(np.stack(seeds)[:, 0])) == 9
+    np.testing.assert_array_equal(population_training._reseeded(assignment, 1).choices, assignment.choices)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "algorithm"), [("ppo", "ppo"), ("gsl-gail", "ppo"), ("gsl", "ppg"), ("gsl", "sac"), ("sac", "sac")]
+)
+def test_every_algorithm_trains_beside_pools(method, algorithm, tmp_path):
+    config = dataclasses.replace(CONFIG, method=method, algorithm=algorithm)
+    preset = PRESET._replace(other_configs=(dataclasses.replace(CONFIG, algorithm=algorithm),))
+    check_accounting(tmp_path / "run", api.train(preset, config, tmp_path / "run", quiet=True))
+
+
+def test_too_few_lanes_for_the_variations_are_refused(tmp_path):
+    config = dataclasses.replace(CONFIG, generalist=_training(3))
+    with pytest.raises(UserError, match="a member has 3 lanes for 4 variations; it needs a lane for each of them"):
+        api.train(PRESET, config, tmp_path / "run", quiet=True)
+
+
+def test_an_evaluation_in_turns_is_the_one_of_all_at_once():
+    environment = counting_pools(action=ActionSpec(num_actions=3))
+    algorithm = make_ppo(ActorCritic(environment.spec.action, (8,)), environment.spec, PPOConfig(minibatch_size=12))
+    state = algorithm.init(jax.random.key(0))
+    for most_lanes in (1, 3, 4, 64):
+        found = evaluate_in_pools(
+            environment, algorithm.act, state, np.arange(4), 2, jax.random.key(1), True, most_lanes
+        )
+        # One lane a variation plays its episodes of v + 2 and of v + 3 steps, more lanes the former only.
+        steps = [[v + 2, v + 2 if 8 <= most_lanes else min(v + 3, HORIZON)] for v in range(4)]
+        assert found.samples == np.sum(steps)
+        low, high = (np.mean(steps, axis=1) * (np.arange(4) + 1 + bonus) for bonus in (0.0, 0.5))
+        assert np.all((low <= found.episode_return) & (found.episode_return <= high))
+
+
+def test_the_most_divisor():
+    assert [most_divisor(12, limit) for limit in (1, 2, 5, 7, 12, 100)] == [1, 2, 4, 6, 12, 12]
+    assert most_divisor(7, 6) == 1
+
+
+class EndingPool:
+    """Every step ends an episode and is worth nothing; a reset says it was worth 1, as Meta-World's may."""
+
+    def __init__(self, lanes):
+        self.lanes, self.is_reset = lanes, True
+
+    def reset(self):
+        self.is_reset = True
+
+    def send(self, action):
+        del action
+
+    def receive(self):
+        of_reset, self.is_reset = self.is_reset, not self.is_reset
+        ended = np.full(self.lanes, not of_reset)
+        reward = np.full(self.lanes, float(of_reset))
+        return PoolStep(np.ones((self.lanes, 1)), reward, ended, np.zeros(self.lanes, bool), None, None)
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(("is_masked", "expected"), [(True, 0.0), (False, 2 / 3)])
+def test_only_the_mask_keeps_resets_out_of_what_is_learnt(is_masked, expected):
+    """All steps are worth 0. Counted as steps, resets make V = (0 + 1 + V / 2) / 2, which is 2/3, with a discount 1/2.
+
+    The observation is always the same: of the two targets, 0 of the last step and 1 + V / 2 of the reset after it, the
+    value can only take the mean.
+    """
+    spec = EnvSpec("ending", 1, (1,), "float32", ActionSpec(num_actions=2), 1, has_success=False)
+    environment = Pools(spec, lambda variations, seeds, num_threads: EndingPool(len(seeds)))
+    ppo = PPOConfig(learning_rate=3e-2, discount=0.5, gae_lambda=0.0, num_epochs=4, minibatch_size=64)
+    algorithm = make_ppo(ActorCritic(spec.action, (8,)), spec, ppo)
+    states = clone(algorithm.init(jax.random.key(0)), 1)
+    collect = make_collect_from_pools(algorithm.act)
+    update = jax.jit(lambda states, rollout: jax.vmap(algorithm.update)(states, rollout)[0])
+    assignment = clone(environment.reset(jax.random.key(1), jnp.zeros((4, 1), jnp.int32)), 1)
+    with environment.open(jax.device_get(assignment)) as live:
+        for index in range(60):
+            rollout, _ = collect(live, states, jax.random.split(jax.random.key(index), 1), 32)
+            assert not np.any(rollout.reward)
+            if not is_masked:
+                every = jnp.ones_like(rollout.valid)
+                rollout = rollout._replace(valid=every, reward=jnp.where(rollout.valid, rollout.reward, 1.0))
+            states = update(states, rollout)
+    value = algorithm.act(jax.tree.map(lambda x: x[0], states), jnp.ones((1, 1)), jax.random.key(0)).value
+    np.testing.assert_allclose(value, expected, atol=0.05)
