@@ -33,7 +33,7 @@ SENSIBLE = [
     if algorithm != "sac" or method not in NEEDS_ADVANTAGES
     for action in (DISCRETE, CONTINUOUS)
 ]
-# Compiled and run: every method with each algorithm; either kind of actions, normalisation and images with each.
+# Compiled and run: every method with each algorithm (both forms of DAPG with PPO); either kind of actions, normalisation and images with each.
 EXECUTED = [
     Combination("ppo", "none", DISCRETE, images=True),
     Combination("ppo", "dapg"),
@@ -42,7 +42,6 @@ EXECUTED = [
     Combination("ppo", "gail", normalized=True),
     Combination("ppg", normalized=True),
     Combination("ppg", "dapg", DISCRETE, images=True),
-    Combination("ppg", "dapg-classic"),
     Combination("ppg", "bc"),
     Combination("ppg", "gail", DISCRETE),
     Combination("sac", normalized=True),
@@ -152,7 +151,7 @@ POPULATIONS = [
     Combination("ppo", "dapg"),
     Combination("ppo", "gail", normalized=True),
     Combination("ppg", normalized=True),
-    Combination("sac", "bc", DISCRETE, images=True),
+    Combination("ppo", "bc", DISCRETE),
     Combination("sac", "gail", DISCRETE),
 ]
 
