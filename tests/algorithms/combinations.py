@@ -69,7 +69,7 @@ class Compiled(NamedTuple):
 def compiled(combination: Combination) -> Compiled:
     """The combination, ready to be updated with `rollout_of` it."""
     algorithm = make(combination)
-    state = algorithm.init(jax.random.key(0), (STEPS, LANES))
+    state = jax.jit(lambda key: algorithm.init(key, (STEPS, LANES)))(jax.random.key(0))
     return Compiled(algorithm, state, jax.jit(algorithm.update), demonstrations_of(combination, algorithm))
 
 

@@ -33,7 +33,8 @@ SENSIBLE = [
     if algorithm != "sac" or method not in NEEDS_ADVANTAGES
     for action in (DISCRETE, CONTINUOUS)
 ]
-# Compiled and run: every method with each algorithm (both forms of DAPG with PPO); either kind of actions, normalisation and images with each.
+# Compiled and run: every method with each algorithm (classic DAPG with PPO alone); either kind of actions,
+# normalisation and images with each.
 EXECUTED = [
     Combination("ppo", "none", DISCRETE, images=True),
     Combination("ppo", "dapg"),
@@ -159,7 +160,8 @@ POPULATIONS = [
 @pytest.mark.parametrize("combination", POPULATIONS, ids=str)
 def test_members_of_a_population_equal_members_run_alone(combination):
     algorithm, _, update, demonstrations = compiled(combination)
-    states = jax.vmap(lambda key: algorithm.init(key, (STEPS, LANES)))(jax.random.split(jax.random.key(1), 2))
+    init = jax.jit(jax.vmap(lambda key: algorithm.init(key, (STEPS, LANES))))
+    states = init(jax.random.split(jax.random.key(1), 2))
     inputs = [jax.tree.map(jnp.asarray, (rollout_of(combination, seed), demonstrations)) for seed in range(2)]
     found = jax.jit(over_members(algorithm.update))(states, *jax.tree.map(lambda *x: jnp.stack(x), *inputs))
     for index, data in enumerate(inputs):
