@@ -50,7 +50,7 @@ class NetworkConfig:
     max_std: float = 1.5
     """Upper end of what the std is clamped to."""
     squash_mean: bool = False
-    """Whether the mean goes through tanh, which keeps it within [-1, 1] (PPO and PPG)."""
+    """Whether the mean goes through tanh, which keeps it within the action range (PPO and PPG)."""
 
     def __post_init__(self):
         if not self.hidden or min(self.hidden) < 1:
