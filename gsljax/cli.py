@@ -23,6 +23,7 @@ from gsljax.gsl.config import AlgorithmName
 from gsljax.report.canvas import save as save_figure
 from gsljax.report.curves import comparison_figure
 from gsljax.report.runs import load_run
+from gsljax.report.summary import evaluation_tables
 
 USAGE = """\
 usage: gsljax COMMAND ...
@@ -150,12 +151,8 @@ def _evaluate(arguments: list[str]) -> None:
     if as_json:
         print(json.dumps(results))
         return
-    table = Table("variation", *results["per_variation"]["0"])
-    for variation, row in results["per_variation"].items():
-        table.add_row(variation, *(f"{value:.3g}" for value in row.values()))
-    for label, rows in (("all", results), ("all, deterministic", results["deterministic"])):
-        table.add_row(label, *(f"{rows[name]:.3g}" for name in results["per_variation"]["0"]))
-    Console().print(table)
+    for table in evaluation_tables(results):
+        Console().print(table)
 
 
 def _plot(arguments: list[str]) -> None:

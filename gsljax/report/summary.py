@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.box import Box
 from rich.console import RenderableType
 from rich.table import Table
@@ -44,6 +45,19 @@ def summary_tables(
     if per_variation:
         tables.append(_variation_table(per_variation, border))
     return tables
+
+
+def evaluation_tables(results: Mapping[str, Any]) -> list[RenderableType]:
+    """Lay out what `gsljax.api.evaluate` returns: its means, and the variations.
+
+    Args:
+      results: with `return`, `per_variation` and `deterministic`, see there.
+    """
+    rows = [("actions sampled", results), ("deterministic", results["deterministic"])]
+    return [
+        _evaluation_table("evaluation", rows, box.SIMPLE_HEAD),
+        _variation_table(results["per_variation"], box.SIMPLE_HEAD),
+    ]
 
 
 def _stage_table(

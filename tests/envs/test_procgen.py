@@ -97,6 +97,7 @@ def test_every_game_opens_with_the_shapes_and_time_limit_of_its_spec(game, distr
     with environment.open(assignment([[0]])) as live:
         assert live.observation(0).shape == (1, 1, 64, 64, 3) and live.observation(0).dtype == np.uint8
         assert live._halves[0].pools[0].pool._pool.config["max_episode_steps"] == spec.horizon
+    assert spec.score_range is not None
     low, high = spec.score_range
     assert low < high
     assert spec.normalized(low) == 0 and spec.normalized(high) == 1
