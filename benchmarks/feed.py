@@ -30,6 +30,7 @@ from gsljax.algorithms import PPOConfig, make_ppo
 from gsljax.algorithms.base import ActorOutput
 from gsljax.envs import LivePools, Pools
 from gsljax.envs.meta_world import MT10, meta_world
+from gsljax.envs.pools import threads_per_pool
 from gsljax.envs.procgen import procgen
 from gsljax.networks import ActorCritic, ImpalaActorCritic
 from gsljax.rollout import make_collect_from_pools
@@ -99,7 +100,8 @@ def raw_pools(case: Case) -> list[Any]:
     else:
         for variation in case.choices.ravel().tolist():
             lanes = case.all_lanes // case.choices.size
-            adapters.append(case.environment.open_pool((variation,), list(range(lanes)), 1))
+            threads = threads_per_pool(case.choices.size)
+            adapters.append(case.environment.open_pool((variation,), list(range(lanes)), threads))
     return [adapter._pool for adapter in adapters]
 
 

@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args
 import jax
 
 from gsljax import checkpoint, presets, provenance
+from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
 from gsljax.errors import UserError
-from gsljax.gsl.checks import check_against, check_unused
+from gsljax.gsl.checks import check_against, check_lanes, check_unused
 from gsljax.gsl.config import GSLConfig, from_json, resolve
 from gsljax.gsl.experiment import ADOPTABLE, Experiment, Reporter
 from gsljax.gsl.run import Outcome, run
@@ -54,7 +55,9 @@ def train(
     preset = presets.get(preset) if isinstance(preset, str) else preset
     config = resolve(config or preset.config)
     check_unused(config, preset.config_for(config.algorithm))
-    check_against(config, preset.make_environment(config).spec)
+    environment = _environment(preset, config)
+    check_against(config, environment.spec)
+    check_lanes(config, environment)
     path = Path(run_dir) if run_dir else _new_run_dir(preset, config)
     if start_from is not None:
         _check_same_beginning(config, Path(start_from), preset)
@@ -144,7 +147,7 @@ def evaluate(
         make_environment = makers[split]
         assert make_environment is not None
         environment = make_environment(config)
-    key = jax.random.key(seed)
+    key = jax.random.fold_in(jax.random.key(seed), 2**31 + 1)  # none that a run draws from
     sampled, _ = evaluate_variations(experiment, environment, state, episodes, key)
     modal, _ = evaluate_variations(experiment, environment, state, episodes, key, deterministic=True)
     return {"policy": policy, "split": split, "episodes": episodes} | sampled | {"deterministic": modal}
@@ -180,6 +183,14 @@ def _execute(preset: Preset, config: GSLConfig, directory: RunDirectory, resumed
         for path in figures:
             progress.message(f"figure: {path}")
     return summary
+
+
+def _environment(preset: Preset, config: GSLConfig) -> JaxEnvironment | PooledEnvironment:
+    """What the run trains on; what it is evaluated on is made as well, so that what that lacks is known before."""
+    for make in (preset.make_evaluation_environment, preset.make_test_environment):
+        if make is not None:
+            make(config)
+    return preset.make_environment(config)
 
 
 def _draw(preset: Preset, experiment: Experiment, outcome: Outcome) -> list[Path]:

@@ -1,6 +1,6 @@
 """Evaluating a member on every variation, with no bias to short episodes."""
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -126,7 +126,7 @@ def evaluate_in_pools(
       most_lanes: that are open at once, if there are no more variations; many variations are played in turns.
     """
     per_variation = most_divisor(episodes, max(1, most_lanes // len(variations)))
-    policy = _policy_of(act)
+    policy = make_policy(act)
     returns, successes, samples = [], [], 0
     for turn, first in enumerate(range(0, len(variations), most_lanes)):
         some = variations[first : first + most_lanes]
@@ -140,9 +140,6 @@ def evaluate_in_pools(
         successes.append(played.success.reshape(len(some), episodes).mean(1))
         samples += int(played.length.sum())
     return Evaluation(np.concatenate(returns), np.concatenate(successes), samples)
-
-
-_policy_of = lru_cache(make_policy)  # so that what plays a policy compiles once
 
 
 def most_divisor(number: int, limit: int) -> int:

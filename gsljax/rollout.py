@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -185,8 +185,9 @@ def make_collect_from_pools(act: ActFunction, strategy: Strategy = "vmap") -> Co
     return collect_from_pools
 
 
+@lru_cache  # it holds the compiled program
 def make_policy(act: ActFunction, strategy: Strategy = "vmap") -> Callable[..., Choose]:
-    """What plays a population in `play_episodes`; make it once, as it holds the compiled program.
+    """What plays a population in `play_episodes`, the same for the same arguments.
 
     Args:
       act: the algorithm's, of one member.

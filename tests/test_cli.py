@@ -46,7 +46,11 @@ def flags(config) -> list[str]:
     return words
 
 
-TINY = flags(tiny.CONFIG)
+STAGES = ("baseline", "generalist", "specialist", "phase_two")
+OF_OTHER_ALGORITHMS = {
+    f"{stage}__{part}": getattr(getattr(MAZE.config, stage), part) for stage in STAGES for part in ("auxiliary", "sac")
+}
+TINY = flags(tiny.changed(**OF_OTHER_ALGORITHMS))  # settings that PPO does not use may not be given
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from gsljax.train_state import TrainState
 from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Rollout
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AuxiliaryConfig:
     """PPG's auxiliary phase."""
 
@@ -41,7 +41,7 @@ class AuxiliaryConfig:
             raise UserError(f"PPG's clone_weight is {self.clone_weight}, but must not be negative.")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PPGConfig(AuxiliaryConfig):
     """PPG's settings; `ppo` is the policy phase, whose traced fields are PPG's."""
 

@@ -45,6 +45,10 @@ class Pools:
     open_pool: OpenPool
     can_draw: Callable[[tuple[int, ...]], bool] = lambda variations: False
 
+    def lanes_needed(self, variations: tuple[int, ...]) -> int:
+        """The fewest lanes with which a member can play these variations: one where a pool draws, else one for each."""
+        return 1 if self.can_draw(variations) else len(variations)
+
     def reset(self, key: jax.Array, choices: jax.Array) -> PoolAssignment:
         """Describe fresh lanes, one for each row of `choices` `[N, K]`; pure."""
         return PoolAssignment(jax.random.bits(key, choices.shape[:1], jnp.uint32), jnp.asarray(choices, jnp.int32))

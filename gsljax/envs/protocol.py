@@ -103,6 +103,10 @@ class PooledEnvironment(Protocol):
         """What the rest of gsljax must know about it."""
         ...
 
+    def lanes_needed(self, variations: tuple[int, ...]) -> int:
+        """The fewest lanes with which a member can play these variations (distinct ids)."""
+        ...
+
     def reset(self, key: jax.Array, choices: jax.Array) -> PoolAssignment:
         """Describe fresh lanes of one member, one for each row of `choices` `[N, K]`; pure."""
         ...

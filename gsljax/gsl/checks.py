@@ -2,6 +2,7 @@
 
 import jax
 
+from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
 from gsljax.errors import UserError
 from gsljax.gsl.agent import make_algorithm, settings_of
 from gsljax.gsl.config import GSLConfig, TrainingConfig
@@ -45,6 +46,31 @@ def check_unused(config: GSLConfig, default: GSLConfig) -> None:
                 raise UserError(
                     f"{name}.{part} was changed, but the algorithm is {config.algorithm!r}, which does not use it."
                 )
+
+
+def check_lanes(config: GSLConfig, environment: JaxEnvironment | PooledEnvironment) -> None:
+    """Refuse stages with fewer lanes than pools need for their variations.
+
+    Those of E_low are not known yet: they may be such that every one needs a lane.
+
+    Raises:
+      UserError: naming the field.
+    """
+    if not isinstance(environment, PooledEnvironment):
+        return
+    of_all = environment.lanes_needed(tuple(range(environment.spec.num_variations)))
+    low, of_specialist = config.num_low_performing, config.num_low_performing // config.num_specialists
+    needed = {name: of_all for name in config.training_stages}
+    if not config.is_baseline:
+        needed["specialist"] = low if config.fine_tuning_share else of_specialist
+    for name, lanes in needed.items():
+        given = getattr(config, name).lanes
+        if given < lanes:
+            stages = " and fine-tuning" if name == "specialist" and config.fine_tuning_share else ""
+            raise UserError(
+                f"{name}.lanes is {given}, but {environment.spec.name} needs at least {lanes} for the variations of "
+                f"{name}{stages}, one for each."
+            )
 
 
 def most_valid_steps(rollout_steps: int, horizon: int) -> int:

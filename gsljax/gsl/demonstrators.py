@@ -1,7 +1,7 @@
 """Playing demonstrations: whole episodes of each member of a population on its own variations (GSL Algorithm 1)."""
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -91,15 +91,17 @@ def _play_in_pools(
     at_once = max(1, most_lanes // count)
     per_variation = max(1, players.episodes // width)
     lanes = most_divisor(per_variation, max(1, at_once // width))
-    policy = _policy_of(act)
+    policy = make_policy(act)
     kept: list[Demonstrations] = []
     returns, successes, samples = [], [], 0
 
     def keep(episode: Episode) -> None:
-        if wanted.label == "mode":
-            episode = episode._replace(action=_mode(act, take(players.members, episode.member), episode, environment))
         part = _as_demonstrations(episode, players.sources[episode.member])
-        kept.extend([part] if passes(experiment, part).all() else [])
+        if not passes(experiment, part).all():
+            return
+        if wanted.label == "mode":
+            part = part._replace(action=_mode(act, take(players.members, episode.member), episode, environment))
+        kept.append(part)
 
     for turn, first in enumerate(range(0, width, at_once)):
         some = np.repeat(players.variations[:, first : first + at_once], lanes, axis=1)
@@ -114,20 +116,20 @@ def _play_in_pools(
     return Played(kept, np.concatenate(returns), np.concatenate(successes), samples)
 
 
-_policy_of = lru_cache(make_policy)  # so that what plays a policy compiles once
-
-
 @partial(jax.jit, static_argnames="act")
 def _deterministic(act: ActFunction, state: TrainState, observation: jax.Array) -> jax.Array:
     return act(state, observation, jax.random.key(0), deterministic=True).action
 
 
-def _mode(act: ActFunction, state: TrainState, episode: Episode, environment: PooledEnvironment) -> np.ndarray:
-    """The mode of the member's policy at each of the episode's observations, clipped; of one shape, to compile once."""
+def _mode(
+    act: ActFunction, state: TrainState, episode: Episode, environment: PooledEnvironment, at_once: int = 256
+) -> np.ndarray:
+    """The mode of the member's policy at each of the episode's observations, clipped; some at a time, of one shape."""
     length, spec = len(episode.observation), environment.spec
-    padded = np.zeros((spec.horizon, *spec.observation_shape), spec.observation_dtype)
-    padded[:length] = episode.observation
-    action = np.asarray(_deterministic(act, state, padded))[:length]
+    padding = [(0, -length % at_once), *[(0, 0)] * len(spec.observation_shape)]
+    padded = np.pad(episode.observation, padding)
+    parts = [_deterministic(act, state, padded[i : i + at_once]) for i in range(0, len(padded), at_once)]
+    action = np.concatenate(parts)[:length]
     return action if spec.action.is_discrete else np.clip(action, spec.action.low, spec.action.high)
 
 

@@ -1,7 +1,8 @@
 """Training one population as a resumable, recorded stage.
 
 A stage that is complete is not run again: its result is read back from the run directory. A stage that was cut off goes
-on from its newest checkpoint, and from there does exactly what it would have done.
+on from its newest checkpoint, and from there does exactly what it would have done; beside pools, which cannot be saved,
+it goes on with fresh episodes.
 """
 
 import contextlib

@@ -166,14 +166,15 @@ def collect_demonstrations(
     if len(rest) and wanted.generalist_episodes:
         players = Players(clone(generalist, 1), rest[None], wanted.generalist_episodes, [GENERALIST])
         played.append(play(experiment, players, experiment.key(name, "generalist rollouts")))
-    kept = demonstration_sets.concatenate([part for one in played for part in one.kept])
+    parts = [part for one in played for part in one.kept if part.num_episodes]
     returns, successes = (np.concatenate([getattr(one, field) for one in played]) for field in ("returns", "successes"))
-    if not kept.num_episodes:
+    if not parts:
         raise UserError(
             f"None of the {len(returns)} demonstrated episodes passed demonstrations.min_return = {wanted.min_return} "
             f"and require_success = {wanted.require_success} (their best return is {returns.max():.4g}); loosen these "
             f"in {directory.path / 'config.json'} and resume, or train the specialists for longer."
         )
+    kept = demonstration_sets.concatenate(parts)
     demonstration_sets.save(kept, directory.demonstrations)
     record: dict[str, Any] = {"name": name, "samples": sum(one.samples for one in played)}
     record |= {"return": float(np.mean(returns)), "episodes": len(returns)}

@@ -24,6 +24,8 @@ from gsljax.types import DemonstrationBatch, Metrics, Rollout
 class Carry(NamedTuple):
     """What one member carries from epoch to epoch; all of it is in a checkpoint, so training resumes exactly.
 
+    Pools are not, but what they are opened from.
+
     Attributes:
       state: the algorithm's.
       lanes: the environment's; of pools what they were opened from.

@@ -12,6 +12,7 @@ from typing import Literal
 from gsljax.algorithms import ImitationConfig, PPOConfig
 from gsljax.envs.meta_world import MT10, MT50, meta_world
 from gsljax.envs.pools import Pools
+from gsljax.errors import UserError
 from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, TrainingConfig
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.presets.base import Preset
@@ -33,6 +34,11 @@ class MetaWorldTasksConfig:
     """Steps of an episode in training and in demonstrations."""
     evaluation_horizon: int = 500
     """Steps of an episode in the evaluation after the run; 500 in the benchmark."""
+
+    def __post_init__(self):
+        for name in ("horizon", "evaluation_horizon"):
+            if getattr(self, name) < 1:
+                raise UserError(f"env.{name} is {getattr(self, name)}, but must be at least 1.")
 
 
 @dataclasses.dataclass(frozen=True)

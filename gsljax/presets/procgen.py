@@ -10,7 +10,7 @@ from typing import Any
 
 from gsljax.algorithms import AuxiliaryConfig, ImitationConfig, PPOConfig
 from gsljax.envs.pools import Pools
-from gsljax.envs.procgen import GAMES, Distribution, procgen
+from gsljax.envs.procgen import GAMES, LAST_LEVEL, Distribution, procgen
 from gsljax.errors import UserError
 from gsljax.gsl.config import DemonstrationConfig, GSLConfig, ImageNetworkConfig, TrainingConfig
 from gsljax.gsl.plateau import PlateauCriterion
@@ -36,6 +36,16 @@ class ProcgenLevelsConfig:
         for name in ("num_levels", "num_test_levels"):
             if getattr(self, name) < 1:
                 raise UserError(f"env.{name} is {getattr(self, name)}, but must be at least 1.")
+        for name, count in (("first_level", self.num_levels), ("first_test_level", self.num_test_levels)):
+            last = LAST_LEVEL + 1 - count
+            if not 0 <= getattr(self, name) <= last:
+                raise UserError(f"env.{name} is {getattr(self, name)}, but must lie between 0 and {last}.")
+        first, first_test = self.first_level, self.first_test_level
+        if first < first_test + self.num_test_levels and first_test < first + self.num_levels:
+            raise UserError(
+                f"env.first_test_level is {first_test}, but the {self.num_test_levels} held-out levels from there must "
+                f"not contain any of the {self.num_levels} training levels from {first}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +101,9 @@ def _ppo_config(epsilon: float) -> ProcgenConfig:
 def _ppg_config(config: ProcgenConfig) -> ProcgenConfig:
     """The same with PPG: one pass in a policy phase, no entropy bonus but with DAPG [B, T]."""
     ppo = dataclasses.replace(_PPO, num_epochs=1, entropy_coefficient=0.0, clip_value_loss=False)
-    training = dataclasses.replace(config.baseline, ppo=ppo, auxiliary=AuxiliaryConfig(32, 6, 4, 1.0))  # [B]
+    training = dataclasses.replace(
+        config.baseline, ppo=ppo, auxiliary=AuxiliaryConfig(policy_phases=32, auxiliary_epochs=6)
+    )  # [B]
     return dataclasses.replace(
         config,
         algorithm="ppg",
@@ -100,7 +112,7 @@ def _ppg_config(config: ProcgenConfig) -> ProcgenConfig:
         specialist=dataclasses.replace(
             config.specialist,
             ppo=dataclasses.replace(ppo, minibatch_size=256),
-            auxiliary=AuxiliaryConfig(4, 4, 4, 1.0),  # [T]
+            auxiliary=AuxiliaryConfig(policy_phases=4, auxiliary_epochs=4),  # [T]
         ),
         phase_two=dataclasses.replace(training, ppo=dataclasses.replace(ppo, entropy_coefficient=0.01)),  # [T]
     )

@@ -13,7 +13,7 @@ from gsljax.report.runs import Metric
 from gsljax.report.text import format_count, format_value
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
-BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, GREY = (
+PALETTE = BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, GREY = (
     "#000000",
     "#E69F00",
     "#56B4E9",

@@ -94,6 +94,17 @@ def comparison_figure(runs: Sequence[Run], band: Band = "standard error") -> Fig
     return figure
 
 
+def colours_of(methods: Sequence[str]) -> dict[str, str]:
+    """A colour for each method: its usual one, or one that no other of these has, while there are any left."""
+    colours: dict[str, str] = {}
+    usual_first = sorted(methods, key=lambda method: method not in _METHOD_COLOURS)
+    for method in usual_first:
+        usual = _METHOD_COLOURS.get(method, canvas.GREY)
+        free = [colour for colour in (usual, *canvas.PALETTE) if colour not in colours.values()]
+        colours[method] = (free or [usual])[0]
+    return {method: colours[method] for method in methods}
+
+
 def _draw_stage(axes: Axes, run: Run, stage: str, metric: Metric) -> list[Artist]:
     """Draw a stage of one run: epochs as faint dots, or members as thin lines, and their mean smoothed."""
     colour, title, width = canvas.STAGE_COLOURS[stage], canvas.STAGE_TITLES[stage], _smoothing(run)
@@ -113,6 +124,7 @@ def _draw_stage(axes: Axes, run: Run, stage: str, metric: Metric) -> list[Artist
 def _draw_preset(figure: SubFigure, preset: str, groups: Mapping[str, Sequence[Run]], band: Band) -> None:
     """Draw one preset's methods: curves at the left, final evaluations at the right."""
     everything = [run for runs in groups.values() for run in runs]
+    colours = colours_of(list(groups))
     metric: Metric = "success" if all(run.metric == "success" for run in everything) else "return"
     total = max(_total_samples(run) for run in everything)
     axes, final_axes = figure.subplots(1, 2, sharey=True, width_ratios=(8, 1))
@@ -129,11 +141,11 @@ def _draw_preset(figure: SubFigure, preset: str, groups: Mapping[str, Sequence[R
         if any(name[1] == stage and np.array_equal(mean, other[0], equal_nan=True) for name, other in later):
             continue  # methods that share their first stages: draw these once
         style, width = ("--", 1.1) if stage == "specialists" else ("-", 1.8)
-        colour = _METHOD_COLOURS.get(method, canvas.GREY)
+        colour = colours[method]
         axes.fill_between(grid, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(grid, mean, style, color=colour, linewidth=width, gid=f"{method}:{stage}")
     for method, runs in groups.items():
-        colour = _METHOD_COLOURS.get(method, canvas.GREY)
+        colour = colours[method]
         handles.append(Line2D([], [], color=colour, linewidth=1.8, label=f"{method} ({_count(runs)})"))
     if any("specialists" in run.stage_spans for run in everything):
         handles.append(
@@ -148,7 +160,7 @@ def _draw_preset(figure: SubFigure, preset: str, groups: Mapping[str, Sequence[R
     canvas.label_value_axis(axes, metric)
     canvas.label_sample_axis(axes, total)
     axes.set_title(preset, fontsize=9, pad=14)
-    _draw_finals(final_axes, groups, metric, band)
+    _draw_finals(final_axes, groups, metric, band, colours)
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7, frameon=False)
 
 
@@ -178,7 +190,9 @@ def _spread(values: np.ndarray, band: Band) -> tuple[float, float, float]:
     return mean, mean - error, mean + error
 
 
-def _draw_finals(axes: Axes, groups: Mapping[str, Sequence[Run]], metric: Metric, band: Band) -> None:
+def _draw_finals(
+    axes: Axes, groups: Mapping[str, Sequence[Run]], metric: Metric, band: Band, colours: Mapping[str, str]
+) -> None:
     """Draw each method's final evaluations: a faint dot per run, the mean with its band, and the mean in digits."""
     axes.spines[:].set_visible(False)
     axes.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)
@@ -190,7 +204,7 @@ def _draw_finals(axes: Axes, groups: Mapping[str, Sequence[Run]], metric: Metric
         values = values[~np.isnan(values)]
         if not len(values):
             continue
-        colour = _METHOD_COLOURS.get(method, canvas.GREY)
+        colour = colours[method]
         means[method], low, high = _spread(values, band)
         at = np.full(len(values), place - 0.35)
         axes.plot(at, values, ".", color=colour, markersize=3, alpha=0.4, clip_on=False, gid=f"{method}:runs")
@@ -204,7 +218,7 @@ def _draw_finals(axes: Axes, groups: Mapping[str, Sequence[Run]], metric: Metric
             xycoords=("axes fraction", "data"),
             va="center",
             fontsize=7,
-            color=_METHOD_COLOURS.get(method, canvas.GREY),
+            color=colours[method],
         )
 
 

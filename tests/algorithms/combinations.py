@@ -88,7 +88,7 @@ def make(combination: Combination) -> Algorithm:
         return make_ppo(network, spec, ppo, imitation)
     if c.algorithm == "ppg":
         trunk = ImpalaEncoder((2,), 8, "ppg") if c.images else MLP((8,))
-        config = PPGConfig(ppo, policy_phases=2, auxiliary_epochs=1, auxiliary_minibatch=6)
+        config = PPGConfig(ppo=ppo, policy_phases=2, auxiliary_epochs=1, auxiliary_minibatch=6)
         return make_ppg(PhasicActorCritic(c.action, trunk), spec, config, imitation)
     sac = SACConfig(
         learning_rate=1e-2, num_gradient_steps=2, minibatch_size=8, replay_capacity=100, warmup_samples=0,

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.usefixtures("compilation_cache")
 ENVIRONMENT = probes.lanes_of(probes.DISCRETE)
 SPEC, STEPS, LANES, MEMBERS = ENVIRONMENT.spec, 8, 4, 2
 PPO = PPOConfig(num_epochs=1, minibatch_size=16)
+PPG = PPGConfig(policy_phases=2, auxiliary_epochs=1, auxiliary_minibatch=4, ppo=PPO)
 ENCODER = VectorEncoder((8,))
 ACTIONS = SPEC.action.num_actions
 assert ACTIONS is not None
@@ -23,7 +24,7 @@ ALGORITHMS = {
     "ppo, normalised": make_ppo(
         ActorCritic(SPEC.action, (8,)), SPEC, PPOConfig(num_epochs=1, minibatch_size=16, normalize_rewards=True)
     ),
-    "ppg": make_ppg(PhasicActorCritic(SPEC.action, MLP((8,))), SPEC, PPGConfig(2, 1, 4, ppo=PPO)),
+    "ppg": make_ppg(PhasicActorCritic(SPEC.action, MLP((8,))), SPEC, PPG),
     "sac": make_sac(
         CategoricalActor(ACTIONS, ENCODER), DiscreteTwinQ(ACTIONS, ENCODER), SPEC,
         SACConfig(num_gradient_steps=2, minibatch_size=8, replay_capacity=64, warmup_samples=40),

@@ -163,13 +163,48 @@ def test_every_algorithm_trains_beside_pools(method, algorithm, tmp_path):
     check_accounting(tmp_path / "run", api.train(preset, config, tmp_path / "run", quiet=True))
 
 
-def test_too_few_lanes_for_the_variations_are_refused(tmp_path):
-    config = dataclasses.replace(CONFIG, generalist=_training(3))
-    with pytest.raises(UserError, match="a member has 3 lanes for 4 variations; it needs a lane for each of them"):
-        api.train(PRESET, config, tmp_path / "run", quiet=True)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"generalist": _training(3)},
+            "generalist.lanes is 3, but counting needs at least 4 for .* one for each",
+        ),
+        ({"phase_two": _training(3)}, "phase_two.lanes is 3, but counting needs at least 4 for"),
+        (
+            {"num_specialists": 1, "specialist": _training(1)},
+            "specialist.lanes is 1, but counting needs at least 2 for",
+        ),
+        (
+            {"num_low_performing": 4, "num_specialists": 2, "fine_tuning_share": 0.1, "specialist": _training(3)},
+            "specialist.lanes is 3, but counting needs at least 4 for the variations of specialist and fine-tuning",
+        ),
+        ({"method": "ppo", "baseline": _training(3)}, "baseline.lanes is 3, but counting needs at least 4 for"),
+    ],
+)
+def test_too_few_lanes_for_the_variations_are_refused_before_anything_starts(changes, message, tmp_path):
+    small = {
+        name: dataclasses.replace(training, ppo=dataclasses.replace(training.ppo, minibatch_size=4))
+        for name, training in changes.items()
+        if isinstance(training, TrainingConfig)
+    }
+    with pytest.raises(UserError, match=f"^{message}"):
+        api.train(PRESET, dataclasses.replace(CONFIG, **(changes | small)), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
-def test_an_evaluation_in_turns_is_the_one_of_all_at_once():
+def test_a_pool_that_draws_needs_one_lane():
+    assert counting_pools().lanes_needed((0, 1, 2)) == 3
+    assert counting_pools(can_draw=True).lanes_needed((0, 1, 2)) == 1
+
+
+def test_demonstrations_that_all_fail_the_filter_are_said_to(tmp_path):
+    demonstrations = dataclasses.replace(CONFIG.demonstrations, min_return=1e9)
+    with pytest.raises(UserError, match=r"^None of the 12 demonstrated episodes passed .*min_return = 1000000000\.0"):
+        api.train(PRESET, dataclasses.replace(CONFIG, demonstrations=demonstrations), tmp_path / "run", quiet=True)
+
+
+def test_an_evaluation_plays_the_first_episodes_of_every_lane_however_many_are_open():
     environment = counting_pools(action=ActionSpec(num_actions=3))
     algorithm = make_ppo(ActorCritic(environment.spec.action, (8,)), environment.spec, PPOConfig(minibatch_size=12))
     state = algorithm.init(jax.random.key(0))
