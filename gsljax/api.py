@@ -217,6 +217,11 @@ def _experiment(preset: Preset, config: GSLConfig, directory: RunDirectory, repo
 
 def _preset_and_config(path: Path, header: dict[str, Any], preset: Preset | None) -> tuple[Preset, GSLConfig]:
     try:
+        if preset is None and header["preset"] not in presets.PRESETS:
+            raise UserError(
+                f"its preset {header['preset']!r} is not one of gsljax's own, so that it needs `gsljax.api.resume` or "
+                "`gsljax.api.evaluate` with that preset."
+            )
         preset = preset or presets.get(header["preset"])
         config = from_json(type(preset.config), header["config"])
         check_against(config, preset.make_environment(config).spec)

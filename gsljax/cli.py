@@ -165,7 +165,12 @@ def _plot(arguments: list[str]) -> None:
         """
         if not run_dirs:
             raise UserError("`gsljax plot` needs at least one run directory.")
-        save_figure(comparison_figure([load_run(path) for path in run_dirs]), out)
+        runs = [load_run(path) for path in run_dirs]
+        save_figure(comparison_figure(runs), out)
+        for run in runs:
+            if run.summary is None:
+                print(f"{run.path} is not finished: its curve ends where it is now")
+        print(f"figure: {out}")
 
     _parse(command, arguments, "gsljax plot")
 

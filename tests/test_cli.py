@@ -314,8 +314,8 @@ def test_evaluate(copy, gsljax):
 @pytest.mark.slow
 def test_plot(finished, gsljax):
     for name, begins in (("figure.png", b"\x89PNG"), ("new/figure.svg", b"<?xml"), ("figure.pdf", b"%PDF")):
-        status, _, errors = gsljax("plot", finished, finished, "--out", name)
-        assert (status, errors) == (0, "") and Path(name).read_bytes().startswith(begins)
+        status, output, errors = gsljax("plot", finished, finished, "--out", name)
+        assert (status, output, errors) == (0, f"figure: {name}\n", "") and Path(name).read_bytes().startswith(begins)
 
 
 @pytest.mark.slow
@@ -409,7 +409,7 @@ def test_a_figure_of_another_format_is_refused(finished, refused):
     [
         ("config.json", r"(?s)(.{500}).*", r"\1", r"config\.json cannot be read \("),
         ("config.json", "num_low_performing", "worst", r"config\.json cannot be used: .*unknown field 'worst'"),
-        ("config.json", '"maze"', '"mace"', r"config\.json cannot be used: There is no preset 'mace'"),
+        ("config.json", '"maze"', '"mace"', r"config\.json cannot be used: its preset 'mace' is not one of"),
         ("config.json", r'"lanes": \d+', '"lanes": "x"', r"config\.json cannot be used: .*'lanes' .* is 'x', but"),
         ("config.json", '"num_specialists": 5', '"num_specialists": 3', r"cannot be used: num_specialists is 3, but"),
         ("config.json", r'"hidden": \[\s*8', '"hidden": [16', r"The checkpoint .*/generalist/\d cannot be used \("),

@@ -129,7 +129,7 @@ def draw_behaviour(experiment: Experiment, outcome: Outcome, shown: int = 6) -> 
 
     panels = {}
     if outcome.generalist is not None:
-        panels["generalist at its plateau"] = trajectories(outcome.generalist)
+        panels["generalist before its specialists"] = trajectories(outcome.generalist)
     if outcome.specialists is not None and outcome.subsets is not None:
         panels["specialists"] = {
             int(goal): trajectories(take(outcome.specialists, index))[int(goal)]

@@ -270,7 +270,11 @@ def _mark_plateau(axes: Axes, run: Run) -> list[Artist]:
     at = plateau.get("samples")
     if at is None:
         return []
-    label = "plateau (H = 1)" if plateau.get("fired") else "generalist taken (H did not fire)"
+    label = (
+        "generalist taken (checkpoint nearest to H = 1)"
+        if plateau.get("fired")
+        else "generalist taken (H did not fire)"
+    )
     line = axes.axvline(at, color="0.25", linestyle=":", linewidth=1.2, label=label, gid="plateau")
     end = run.stage_spans.get("generalist", (0, 0))[1]
     if end <= at:

@@ -28,9 +28,9 @@ def summary_tables(
     tables: list[RenderableType] = [_stage_table(summary, last_records, border)]
     plateau = summary.get("plateau") or {}
     if plateau.get("samples") is not None:
-        what = "H fired" if plateau.get("fired") else "H did not fire, the generalist was taken"
+        what = f"H fired at epoch {plateau['epoch']}" if plateau.get("fired") else "H did not fire"
         tables.append(
-            Text(f"plateau: {what} at epoch {plateau['epoch']} ({format_count(plateau['samples'])} samples)\n")
+            Text(f"plateau: {what}; the generalist was taken after {format_count(plateau['samples'])} samples\n")
         )
     final = summary.get("final") or {}
     evaluations = [

@@ -15,7 +15,7 @@ from gsljax.report.text import as_number
 
 _MAX_BARS = 50
 _MAX_LABELS = 24
-_COLOURS = {"at the plateau": canvas.BLUE, "final": canvas.GREEN}
+_COLOURS = {"generalist before its specialists": canvas.BLUE, "final": canvas.GREEN}
 
 
 def per_variation_figure(run: Run) -> Figure:
@@ -37,7 +37,7 @@ def per_variation_figure(run: Run) -> Figure:
         (stage.get("per_variation") for stage in summary.get("stages", ()) if stage["name"] == "evaluation"), None
     )
     metric = run.metric
-    evaluations = {"at the plateau": plateau, "final": final}
+    evaluations = {"generalist before its specialists": plateau, "final": final}
     curves = {name: _values(values, metric) for name, values in evaluations.items() if values}
     figure = canvas.new_figure(6.4, 3.2)
     axes = figure.add_subplot()

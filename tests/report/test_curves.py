@@ -64,9 +64,12 @@ def test_one_run_is_drawn_point_by_point(gsl_run):
     assert figure.axes[0].get_xlim() == (0, 2000)
     low, high = figure.axes[0].get_ylim()
     assert low <= 0 < 1 <= high < 1.1
-    assert {"plateau (H = 1)", "look-ahead", "final evaluation: 0.80", "specialists (mean; thin: each of 3)"} <= set(
-        texts(figure)
-    )
+    assert {
+        "generalist taken (checkpoint nearest to H = 1)",
+        "look-ahead",
+        "final evaluation: 0.80",
+        "specialists (mean; thin: each of 3)",
+    } <= set(texts(figure))
 
 
 def test_smoothed_lines_are_one_percent_of_the_run_wide(tmp_path):

@@ -30,7 +30,7 @@ def test_each_stage_has_its_samples_seconds_rate_return_and_success():
 
 def test_final_evaluation_and_plateau():
     table = rows(gsl_summary(test={"return": -4.0, "success": 0.6, "normalized": 0.5}))
-    assert ["plateau: H fired at epoch 1 (200 samples)"] in table
+    assert ["plateau: H fired at epoch 1; the generalist was taken after 200 samples"] in table
     assert ["evaluation", "return", "success", "normalized"] in table
     assert ["final, actions sampled", "-2.000", "0.800", "-"] in table
     assert ["final, deterministic", "-1.500", "0.850", "-"] in table

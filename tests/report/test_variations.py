@@ -14,7 +14,7 @@ def test_few_variations_are_bars_by_id_beside_the_plateau(tmp_path):
     axes = per_variation_figure(load_run(write_run(tmp_path / "run", gsl_records(), gsl_summary()))).axes[0]
     bars = {container.get_label(): container for container in axes.containers if isinstance(container, BarContainer)}
     assert {label: [patch.get_height() for patch in group.patches] for label, group in bars.items()} == {
-        "at the plateau (mean over variations 0.20)": [0.0, 0.6, 0.0],
+        "generalist before its specialists (mean over variations 0.20)": [0.0, 0.6, 0.0],
         "final (mean over variations 0.80)": [0.7, 0.8, 0.9],
     }
     for group, side in zip(bars.values(), (-1, 1), strict=True):
