@@ -50,7 +50,8 @@ STAGES = ("baseline", "generalist", "specialist", "phase_two")
 OF_OTHER_ALGORITHMS = {
     f"{stage}__{part}": getattr(getattr(MAZE.config, stage), part) for stage in STAGES for part in ("auxiliary", "sac")
 }
-TINY = flags(tiny.changed(**OF_OTHER_ALGORITHMS))  # settings that PPO does not use may not be given
+CONFIG = tiny.changed(**OF_OTHER_ALGORITHMS)  # settings that PPO does not use may not be given
+TINY = flags(CONFIG)
 
 
 @pytest.fixture
@@ -269,10 +270,14 @@ def test_a_run_leaves_what_it_promises(finished):
     }  # fmt: skip
     header = json.loads((finished / "config.json").read_text())
     assert (header["preset"], header["method"], header["seed"]) == ("maze", "gsl", 0)
-    assert set(header) == {"preset", "method", "seed", "config", "versions", "hardware", "commit", "start_from"}
-    assert flat(header["config"]) == flat(json.loads(json.dumps(dataclasses.asdict(tiny.CONFIG))))
+    assert set(header) == {
+        "preset", "method", "algorithm", "seed", "config", "versions", "hardware", "commit", "start_from",
+    }  # fmt: skip
+    assert flat(header["config"]) == flat(json.loads(json.dumps(dataclasses.asdict(CONFIG))))
     summary = json.loads((finished / "summary.json").read_text())
-    assert {"preset", "method", "seed", "total_samples", "wall_seconds", "stages", "plateau", "final"} == set(summary)
+    assert set(summary) == {
+        "preset", "method", "algorithm", "seed", "total_samples", "wall_seconds", "stages", "plateau", "final",
+    }  # fmt: skip
     assert summary["total_samples"] == tiny.CONFIG.total_samples
     assert not list(finished.rglob("*.partial")) and not list(finished.rglob("*tmp*"))
 
