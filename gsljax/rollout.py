@@ -272,8 +272,7 @@ def play_episodes(
         if on_episode is not None:
             observation, action = (np.stack(each) for each in zip(*pairs[member, lane], strict=True))
             pairs[member, lane] = []
-            if not live.spec.action.is_discrete:
-                action = np.clip(action, live.spec.action.low, live.spec.action.high)
+            action = live.spec.action.clip(action)
             variation, total, success = (results[field][at] for field in (3, 0, 1))
             on_episode(Episode(member, lane, int(variation), float(total), bool(success), observation, action))
 

@@ -29,6 +29,10 @@ class ActionSpec(NamedTuple):
         """Whether an action is one of `num_actions` integers."""
         return self.num_actions is not None
 
+    def clip(self, action: Any) -> Any:
+        """Actions `[..., D]` (NumPy's or JAX's) as the environment plays them; discrete ones as they are."""
+        return action if self.is_discrete else action.clip(self.low, self.high)
+
 
 class EnvSpec(NamedTuple):
     """What the rest of gsljax must know about an environment.

@@ -126,7 +126,7 @@ def make_adversary(spec: EnvSpec, config: GAILConfig, log_prob: LogProb, network
 
     def played(action: jax.Array) -> jax.Array:
         """The action as the environment plays it: demonstrations are clipped to its range, a Gaussian's are not."""
-        return action if spec.action.is_discrete else jnp.clip(action, spec.action.low, spec.action.high)
+        return spec.action.clip(action)
 
     def loss(params, policy_params, pairs: PolicyPairs, demonstrations: DemonstrationBatch, key):
         policy_logit = logit(params, policy_params, pairs.observation, pairs.action)

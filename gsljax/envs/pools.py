@@ -131,8 +131,7 @@ class OpenPools:
         lanes = self._half(half)
         if lanes.is_stepping:
             raise UserError("These lanes have been sent actions already: receive from them first.")
-        if not self.spec.action.is_discrete:
-            action = np.clip(action, self.spec.action.low, self.spec.action.high)
+        action = self.spec.action.clip(action)
         lanes.is_stepping, lanes.observation = True, None
         for pool, member, where, _ in lanes.pools:
             pool.send(action[member, where])

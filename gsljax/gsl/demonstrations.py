@@ -65,9 +65,7 @@ def from_rollout(rollout: Rollout, spec: EnvSpec, source: int) -> Demonstrations
     lanes = np.flatnonzero(ended.any(axis=0))
     end = ended.argmax(axis=0)[lanes]
     rows = np.arange(len(ended))[:, None] <= end  # [T, E]
-    action = arrays.action
-    if not spec.action.is_discrete:
-        action = np.clip(action, spec.action.low, spec.action.high)
+    action = spec.action.clip(arrays.action)
 
     def lane_major(field):
         return np.swapaxes(field[:, lanes], 0, 1)[rows.T]

@@ -130,7 +130,7 @@ def _mode(
     padded = np.pad(episode.observation, padding)
     parts = [_deterministic(act, state, padded[i : i + at_once]) for i in range(0, len(padded), at_once)]
     action = np.concatenate(parts)[:length]
-    return action if spec.action.is_discrete else np.clip(action, spec.action.low, spec.action.high)
+    return spec.action.clip(action)
 
 
 def _as_demonstrations(episode: Episode, source: int) -> Demonstrations:
