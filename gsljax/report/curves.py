@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from gsljax.errors import UserError
 from gsljax.report import canvas
 from gsljax.report.runs import Metric, Run
-from gsljax.report.text import as_number
+from gsljax.report.text import as_number, format_count
 
 Band = Literal["standard error", "min to max"]
 
@@ -66,8 +66,9 @@ def learning_curve_figure(run: Run) -> Figure:
 def comparison_figure(runs: Sequence[Run], band: Band = "standard error") -> Figure:
     """Draw methods beside each other: the mean over runs and a band, and the final evaluations at the right.
 
-    Each stage's curves are put on a common grid of samples and averaged where more than half of a method's runs are
-    in that stage. Presets get one row each.
+    Runs of a method end a stage at different samples: each stage's curve is stretched to lie between the medians of
+    its boundaries over the method's runs, then put on a grid of samples and averaged where more than half of the runs
+    have one. Presets get one row each.
 
     Args:
       runs: runs of any presets, methods and seeds; one that is given twice counts once.
@@ -153,10 +154,10 @@ def _draw_preset(figure: SubFigure, preset: str, groups: Mapping[str, Sequence[R
         )
     label = "mean ± standard error over runs" if band == "standard error" else "mean, min to max over runs"
     if any(len(run.stage_spans) > 1 for run in everything):
-        label += ",\nwhere most are in the same stage"
+        label += ",\nevery stage at its median samples"
     handles.append(Patch(color=canvas.GREY, alpha=0.25, linewidth=0, label=label))
     staged = [method for method in ("gsl", *groups) if any(len(run.stage_spans) > 1 for run in groups.get(method, ()))]
-    handles += _shade_stages(axes, groups[staged[0]] if staged else [])
+    handles += _shade_stages(axes, groups[staged[0]] if staged else [], in_grey=True)  # colours stand for methods here
     canvas.label_value_axis(axes, metric)
     canvas.label_sample_axis(axes, total)
     axes.set_title(preset, fontsize=9, pad=14)
@@ -167,18 +168,36 @@ def _draw_preset(figure: SubFigure, preset: str, groups: Mapping[str, Sequence[R
 def _aggregate(
     runs: Sequence[Run], stage: str, metric: Metric, grid: np.ndarray, band: Band
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean, low and high `[grid]` of a stage over runs, NaN where half of the runs or fewer are in it."""
+    """Return mean, low and high `[grid]` of a stage over runs, NaN where half of the runs or fewer have a value."""
     curves = np.full((len(runs), len(grid)), np.nan)
+    shared = _median_span(runs, stage)
     for place, run in enumerate(runs):
         samples, values = run.curve(stage, metric)
         if len(values):
             smoothed = canvas.smooth(samples, values, _smoothing(run))
-            curves[place] = np.interp(grid, samples, smoothed, left=np.nan, right=np.nan)
+            at = _aligned(samples, run, stage, shared)
+            curves[place] = np.interp(grid, at, smoothed, left=np.nan, right=np.nan)
     known = ~np.isnan(curves)
     mean, low, high = np.full((3, len(grid)), np.nan)
     for point in np.flatnonzero(known.sum(0) > len(runs) / 2):
         mean[point], low[point], high[point] = _spread(curves[known[:, point], point], band)
     return mean, low, high
+
+
+def _median_span(runs: Sequence[Run], stage: str) -> tuple[float, float]:
+    """Return the medians of a stage's boundaries over the runs that have it; it is empty where none has."""
+    spans = [run.stage_spans[stage] for run in runs if stage in run.stage_spans]
+    first, last = (statistics.median(ends) for ends in zip(*spans, strict=True)) if spans else (0.0, 0.0)
+    return first, last
+
+
+def _aligned(samples: np.ndarray, run: Run, stage: str, shared: tuple[float, float]) -> np.ndarray:
+    """Move a stage's samples so that it begins at `shared[0]` and, if it is over and not all of the run, ends there."""
+    first, last = run.stage_spans[stage]
+    is_over = run.summary is not None or stage != list(run.stage_spans)[-1]
+    is_all = len(run.stage_spans) == 1
+    stretch = (shared[1] - shared[0]) / (last - first) if is_over and not is_all else 1.0
+    return shared[0] + (samples - first) * stretch
 
 
 def _spread(values: np.ndarray, band: Band) -> tuple[float, float, float]:
@@ -235,21 +254,23 @@ def _keep_apart(heights: Sequence[float], low: float, high: float) -> list[float
     return placed
 
 
-def _shade_stages(axes: Axes, runs: Sequence[Run]) -> list[Artist]:
+def _shade_stages(axes: Axes, runs: Sequence[Run], in_grey: bool = False) -> list[Artist]:
     """Tint and name the stages between the medians of their boundaries; return entries for those too narrow to name."""
     stages = [stage for stage in canvas.STAGE_COLOURS if any(stage in run.stage_spans for run in runs)]
     if len(stages) < 2:
         return []
     total = max(_total_samples(run) for run in runs)
     unnamed: list[Artist] = []
-    for stage in stages:
-        spans = [run.stage_spans[stage] for run in runs if stage in run.stage_spans]
-        first, last = (statistics.median(ends) for ends in zip(*spans, strict=True))
-        colour, title = canvas.STAGE_COLOURS[stage], canvas.STAGE_TITLES[stage]
+    for place, stage in enumerate(stages):
+        first, last = _median_span(runs, stage)
+        colour, title = canvas.GREY if in_grey else canvas.STAGE_COLOURS[stage], canvas.STAGE_TITLES[stage]
         if last <= first:
             continue
-        axes.axvspan(first, last, color=colour, alpha=0.07, linewidth=0, gid=f"{stage}:span")
+        tint = 0.03 + 0.09 * (place % 2) if in_grey else 0.07
+        axes.axvspan(first, last, color=colour, alpha=tint, linewidth=0, gid=f"{stage}:span")
         if last - first < 0.013 * len(title) * total:
+            if in_grey:
+                title = f"{title} ({format_count(first)} to {format_count(last)})"
             unnamed.append(Patch(color=colour, alpha=0.2, linewidth=0, label=title))
             continue
         axes.annotate(

@@ -184,6 +184,24 @@ def test_stages_are_shaded_between_the_medians_of_their_boundaries(tmp_path):
     assert spans(comparison_figure(runs).axes[0]) == {"generalist:span": (0, 400), "imitation:span": (400, 800)}
 
 
+def test_stages_that_end_at_different_samples_are_averaged_from_their_start_to_their_end(tmp_path):
+    runs = []
+    for seed, length in enumerate((2, 4, 6)):
+        records = [
+            *epochs("generalist", 0, 100, np.linspace(0.1, 0.5, length + 1)[1:].tolist()),
+            *epochs("imitation", 100 * length, 100, [0.2 + 0.1 * seed, 0.4 + 0.1 * seed]),
+        ]
+        runs.append(load_run(write_run(tmp_path / str(seed), records, gsl_summary(), seed=seed)))
+    drawn = lines(comparison_figure(runs).axes[0])
+    x, y = (np.array(values) for values in points(drawn["gsl:generalist"]))
+    assert y[np.isclose(x, 400)] == pytest.approx(0.5)  # all of them end at the median, 400
+    assert y[np.isclose(x, 200)] == pytest.approx(0.3)  # and are half-way at half of it
+    x, y = (np.array(values) for values in points(drawn["gsl:imitation"]))
+    known = ~np.isnan(y)
+    assert (x[known].min(), x[known].max()) == pytest.approx((500, 600), abs=5)
+    assert (y[known][0], y[known][-1]) == pytest.approx((0.3, 0.5), abs=0.02)
+
+
 def test_stages_that_methods_share_are_drawn_once(tmp_path, gsl_run):
     records = gsl_records()
     records[-1]["success"] = 0.5
