@@ -10,7 +10,7 @@ import jax
 
 from gsljax import checkpoint, presets, provenance
 from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
-from gsljax.errors import UserError
+from gsljax.errors import Interrupted, UserError
 from gsljax.gsl.checks import check_against, check_lanes, check_unused
 from gsljax.gsl.config import GSLConfig, from_json, resolve
 from gsljax.gsl.experiment import ADOPTABLE, Experiment, Reporter
@@ -177,8 +177,11 @@ def _execute(preset: Preset, config: GSLConfig, directory: RunDirectory, resumed
         if not resumed:
             progress.message(f"run directory: {directory.path}")
         experiment = _experiment(preset, config, directory, _AlsoTensorBoard(progress, tensorboard))
-        outcome, summary = run(experiment, preset.name)
-        figures = _draw(preset, experiment, outcome)
+        try:
+            outcome, summary = run(experiment, preset.name)
+            figures = _draw(preset, experiment, outcome)
+        except KeyboardInterrupt:
+            raise Interrupted(f"interrupted; `gsljax resume {directory.path}` continues it") from None
         progress.summary(summary)
         for path in figures:
             progress.message(f"figure: {path}")

@@ -56,9 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         print(f"gsljax: {error.filename or 'A file'} cannot be used ({error.strerror}).", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        hint = "; `gsljax resume` with its run directory continues it" if arguments[0] in ("train", "resume") else ""
-        print(f"\ngsljax: interrupted{hint}.", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(f"\ngsljax: {interruption or 'interrupted'}.", file=sys.stderr)
         sys.exit(130)
 
 

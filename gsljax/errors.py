@@ -1,4 +1,4 @@
-"""The one exception a user of gsljax is meant to read."""
+"""What a user of gsljax is meant to read when something stops."""
 
 
 class UserError(ValueError):
@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     The command line prints the sentence and exits with status 2; a Python caller sees an ordinary `ValueError`.
     """
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while a run was under way; the message says how to go on."""

@@ -128,7 +128,7 @@ def world(tmp_path, gsljax):
         ("train maze --total-samples -5", "total_samples is -5, but must be at least 1"),
         (
             "train maze --total-samples 100",
-            r"generalist_share is .*, which leaves its stage \d+ samples, but",
+            r"generalist_share is .* of \d+ total_samples, which leaves its stage \d+ samples, but",
         ),
         ("train maze --method ppo --total-samples 100", "total_samples is 100, which leaves its stage 100 samples"),
         ("train maze --low-episodes 5000", "total_samples is .*, which leaves phase II 0 samples"),
@@ -246,7 +246,7 @@ def finished(command, tmp_path_factory):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert re.fullmatch(r"\ngsljax: interrupted; `gsljax resume` with its run directory continues it\.\n", errors)
+    assert errors == f"\ngsljax: interrupted; `gsljax resume {path}` continues it.\n"
     assert not (path / "summary.json").exists()
     with command("resume", path) as process:
         output, errors = process.communicate()

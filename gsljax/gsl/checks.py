@@ -160,7 +160,8 @@ def _check_budget(field: str, budget: int, config: GSLConfig, horizon: int, lane
     epoch = lanes * most_valid_steps(config.rollout_steps, horizon)
     if budget < epoch:
         stage = "phase II" if field == "total_samples" and not config.is_baseline else "its stage"
+        whole = "" if field == "total_samples" else f" of {config.total_samples} total_samples"
         raise UserError(
-            f"{field} is {getattr(config, field)}, which leaves {stage} {max(budget, 0)} samples, but one epoch of it "
-            f"takes {epoch}."
+            f"{field} is {getattr(config, field)}{whole}, which leaves {stage} {max(budget, 0)} samples, but one epoch "
+            f"of it takes {epoch}."
         )

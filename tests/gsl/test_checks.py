@@ -24,9 +24,18 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
     ("changes", "message"),
     [
         ({"num_low_performing": 10}, "^num_low_performing is 10, but the environment has 5 variations"),
-        ({"generalist_share": 0.03}, r"^generalist_share is 0\.03, which leaves its stage 90 samples, but .* 100\.$"),
-        ({"specialist_share": 0.03}, r"^specialist_share is 0\.03, which leaves its stage 90 samples, but .* 100\.$"),
-        ({"fine_tuning_share": 0.005}, r"^fine_tuning_share is 0\.005, which leaves its stage 15 samples, but .* 20"),
+        (
+            {"generalist_share": 0.03},
+            r"^generalist_share is 0\.03 of 3000 total_samples, .* stage 90 samples, but .* 100\.$",
+        ),
+        (
+            {"specialist_share": 0.03},
+            r"^specialist_share is 0\.03 of 3000 total_samples, .* stage 90 samples, but .* 100\.$",
+        ),
+        (
+            {"fine_tuning_share": 0.005},
+            r"^fine_tuning_share is 0\.005 of 3000 total_samples, .* stage 15 samples, but .* 20",
+        ),
         ({"method": "ppo", "total_samples": 99}, "^total_samples is 99, which leaves its stage 99 samples, but .* 100"),
         (
             {"demonstrations__specialist_episodes": 4},
