@@ -9,7 +9,8 @@ import numpy as np
 
 from gsljax.algorithms.base import ActFunction
 from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
-from gsljax.rollout import collect, make_policy, play_episodes
+from gsljax.episodes import make_policy, play_episodes
+from gsljax.rollout import collect
 from gsljax.train_state import TrainState, clone
 from gsljax.types import Rollout
 

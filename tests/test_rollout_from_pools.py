@@ -9,9 +9,10 @@ import pytest
 
 from gsljax.algorithms import PPOConfig, make_ppo
 from gsljax.algorithms.base import ActorOutput
+from gsljax.episodes import make_policy, play_episodes
 from gsljax.errors import UserError
 from gsljax.networks import ActorCritic
-from gsljax.rollout import make_collect_from_pools, make_policy, play_episodes
+from gsljax.rollout import make_collect_from_pools
 from gsljax.types import ActionSpec
 from tests.pool_environments import HORIZON, CountingPool, counting_pools
 

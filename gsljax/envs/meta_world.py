@@ -101,7 +101,7 @@ def meta_world(
 
 
 def scripted_experts(tasks: Sequence[str]) -> Callable[[LivePools], Choose]:
-    """The scripted experts of the `metaworld` package as what plays in `gsljax.rollout.play_episodes`.
+    """The scripted experts of the `metaworld` package as what plays in `gsljax.episodes.play_episodes`.
 
     They are demonstrations for free: `play_episodes(live, scripted_experts(tasks)(live), 10, on_episode=...)`. Every
     task has one; not all of them succeed always.

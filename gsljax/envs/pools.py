@@ -4,7 +4,10 @@ A pool is one vectorised environment with threads or processes of its own. Every
 and all of a half's pools are sent their actions before anything is received from one of them.
 """
 
+import contextlib
 import dataclasses
+import math
+import mmap
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -76,7 +79,7 @@ class _Half:
         self.observation: np.ndarray | None = None
         shape = variation.shape
         self.ended, self.success = np.zeros(shape, bool), np.zeros(shape, bool)
-        self.episode_return = np.zeros(shape, np.float32)
+        self.episode_return, self.length = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
         self.is_stepping = False
 
 
@@ -137,7 +140,11 @@ class OpenPools:
             pool.send(action[member, where])
 
     def receive(self, half: int) -> Step:
-        """Wait for all pools of a half."""
+        """Wait for all pools of a half.
+
+        Raises:
+          UserError: if nothing was sent, or an episode is longer than the specification says.
+        """
         lanes = self._half(half)
         if not lanes.is_stepping:
             raise UserError("These lanes have been sent no actions to receive the outcome of.")
@@ -152,14 +159,18 @@ class OpenPools:
         lanes.variation = np.where(valid, lanes.variation, variation)
         lanes.episode_return = np.where(valid, lanes.episode_return + reward, np.float32(0))
         lanes.success = (lanes.success | success) & valid
+        lanes.length = np.where(valid, lanes.length + 1, 0)
+        if np.any(lanes.length > self.spec.horizon):  # budgets and masks of whole episodes rely on it
+            raise UserError(f"An episode of {self.spec.name} is longer than its horizon of {self.spec.horizon} steps.")
         so_far = lanes.variation, lanes.episode_return, lanes.success
         return Step._make((observation, reward, terminated, truncated, valid, *so_far))
 
     def close(self) -> None:
-        """End all pools and their threads or processes."""
-        for half in self._halves:
-            while half.pools:
-                half.pools.pop().pool.close()
+        """End all pools and their threads or processes, also if one of them fails to end."""
+        with contextlib.ExitStack() as ending:
+            for half in self._halves:
+                while half.pools:
+                    ending.callback(half.pools.pop().pool.close)
 
     def __enter__(self) -> Self:
         return self
@@ -184,16 +195,12 @@ class OpenPools:
         reward = np.empty(shape, np.float32)
         terminated, truncated, success = np.empty(shape, bool), np.empty(shape, bool), np.zeros(shape, bool)
         variation = half.variation.copy()
-        whole = len(half.pools) == 1
-        observation = None if whole else half.observations.take()
+        observation = half.observations.take()
         for pool, member, lanes, draws in half.pools:
             answer = pool.receive()
             if check:
                 _check_answer(self.spec, answer, len(variation[member, lanes]), draws)
-            if whole:  # nothing to join: the pool's own array, converted where its type is another
-                observation = answer.observation.astype(self.spec.observation_dtype, copy=False)[None]
-            else:
-                observation[member, lanes] = answer.observation  # pyright: ignore[reportOptionalSubscript]
+            observation[member, lanes] = answer.observation
             reward[member, lanes] = answer.reward
             terminated[member, lanes] = answer.terminated
             truncated[member, lanes] = answer.truncated
@@ -201,16 +208,15 @@ class OpenPools:
                 success[member, lanes] = answer.success
             if draws:
                 variation[member, lanes] = answer.variation
-        assert observation is not None
         return observation, reward, terminated, truncated, success, variation
 
 
 class RecycledArrays:
     """Arrays of one shape that are handed out again as soon as nobody else refers to them.
 
-    Whoever keeps an array, a view of it, or a JAX array that aliases its memory (as `jax.device_put` and compiled
-    programs may on the CPU) holds a reference to it; CPython counts them. Fresh memory for every step would cost the
-    system's page faults instead.
+    Whoever keeps an array, a view of it, or a JAX array that aliases its memory holds a reference to it; CPython counts
+    them. They begin at a page, so that compiled programs on the CPU do alias them; an array from elsewhere would cost
+    another copy, and fresh memory for every step the system's page faults.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: str, keep: int = 4):
@@ -224,7 +230,8 @@ class RecycledArrays:
             # Two references: the list's and the call's own.
             if sys.getrefcount(self._arrays[index]) == 2:
                 return self._arrays[index]
-        array = np.empty(self._shape, self._dtype)
+        size = max(1, math.prod(self._shape) * np.dtype(self._dtype).itemsize)
+        array: np.ndarray = np.ndarray(self._shape, self._dtype, buffer=mmap.mmap(-1, size))
         if len(self._arrays) < self._keep:
             self._arrays.append(array)
         return array

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gsljax.envs.meta_world import MT10, MT50, _camel_case, meta_world, scripted_experts
+from gsljax.episodes import play_episodes
 from gsljax.errors import UserError
-from gsljax.rollout import play_episodes
 from gsljax.types import ActionSpec
 from tests.envpools import assignment, check_lanes, num_threads, play, play_raw
 

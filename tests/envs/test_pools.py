@@ -192,12 +192,38 @@ def test_memory_is_used_again_only_when_nobody_refers_to_it():
         array = aligned.take()
         array[:] = 1
         alias = jax.device_put(array)
+        assert alias.unsafe_buffer_pointer() == array.ctypes.data
         del array
         again = aligned.take()
         again[:] = 2
         np.testing.assert_array_equal(alias, 1)
         del again, alias
         gc.collect()
+
+
+def test_an_episode_that_is_longer_than_the_specification_says_is_refused_in_its_first_step_too_many():
+    with counting_pools(horizon=3).open(assignment([[0, 1, 2, 3]] * 8)) as live:
+        for _ in range(3):  # the last variation's first episode has five steps
+            step_halves(live)
+        with pytest.raises(UserError, match=r"An episode of counting is longer than its horizon of 3 steps\."):
+            step_halves(live)
+
+
+def test_all_pools_are_closed_though_one_fails_to():
+    log = []
+
+    class Failing(CountingPool):
+        def close(self):
+            super().close()
+            if self.variations[0] == 1:
+                raise OSError("does not end")
+
+    environment = Pools(counting_pools().spec, lambda variations, seeds, threads: Failing(variations, seeds, log))
+    live = environment.open(assignment([[0, 1, 2, 3]] * 8))
+    with pytest.raises(OSError, match="does not end"):
+        live.close()
+    assert sorted(variation for what, variation in log if what == "close") == [0, 1, 2, 3]
+    live.close()  # nothing is left to close
 
 
 def test_few_pools_share_the_cores_and_many_have_one_thread_each():

@@ -1,0 +1,122 @@
+"""Playing an exact number of whole episodes in pools, with any policy."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gsljax.algorithms.base import ActFunction
+from gsljax.envs.protocol import Choose, LivePools
+from gsljax.errors import UserError
+from gsljax.exchange import Stopwatch, exchange, policy_of_population
+from gsljax.population import Strategy
+from gsljax.train_state import TrainState
+from gsljax.types import Step
+
+
+@lru_cache  # it holds the compiled program
+def make_policy(act: ActFunction, strategy: Strategy = "vmap") -> Callable[..., Choose]:
+    """What plays a population in `play_episodes`, the same for the same arguments.
+
+    Args:
+      act: the algorithm's, of one member.
+      strategy: how members run, see `gsljax.population.over_members`.
+
+    Returns:
+      A function of the states (leaves `[P, ...]`), keys `[P]` and `deterministic` (False unless given).
+    """
+    act_for_all = jax.jit(policy_of_population(act, strategy), static_argnames="deterministic")
+
+    def policy(states: TrainState, keys: jax.Array, deterministic: bool = False) -> Choose:
+        def choose(half: int, observation: np.ndarray, step: int) -> np.ndarray:
+            output = act_for_all(states, observation, keys, np.int32(step), np.int32(half), deterministic=deterministic)
+            return np.asarray(output.action)
+
+        return choose
+
+    return policy
+
+
+class Episode(NamedTuple):
+    """One whole episode of `L` steps: `observation` `[L, ...]` and `action` `[L, ...]`, clipped to the action range."""
+
+    member: int
+    lane: int
+    variation: int
+    episode_return: float
+    success: bool
+    observation: np.ndarray
+    action: np.ndarray
+
+
+class EpisodeResults(NamedTuple):
+    """Of the first E episodes of every lane, each `[P, N, E]`: undiscounted return, success, steps, variation id."""
+
+    episode_return: np.ndarray
+    success: np.ndarray
+    length: np.ndarray
+    variation: np.ndarray
+
+
+def play_episodes(
+    live: LivePools, choose: Choose, episodes_per_lane: int, on_episode: Callable[[Episode], None] | None = None
+) -> EpisodeResults:
+    """Play exactly `episodes_per_lane` whole episodes in every lane, and look at no other.
+
+    Counting the episodes that end within so many steps would favour the short ones; here all lanes weigh the same.
+
+    Args:
+      live: pools that have just been opened, so that every lane begins an episode.
+      choose: who plays: `make_policy`, or any function on the host.
+      episodes_per_lane: E.
+      on_episode: is given each of these episodes as it ends; without it no observation is kept.
+
+    Raises:
+      UserError: if E is not positive, or an episode is longer than the environment's horizon.
+    """
+    if episodes_per_lane < 1:
+        raise UserError(f"The number of episodes per lane is {episodes_per_lane}, but must be at least 1.")
+    shape = live.num_members, live.num_lanes
+    results = EpisodeResults(
+        *(np.zeros((*shape, episodes_per_lane), dtype) for dtype in (np.float32, bool, np.int32, np.int32))
+    )
+    finished, length = np.zeros(shape, int), np.zeros(shape, int)
+    pairs: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {index: [] for index in np.ndindex(shape)}
+    sent: list[Any] = [None for _ in live.halves]
+
+    def choose_until_finished(half: int, step: int) -> np.ndarray | None:
+        if np.all(finished[:, live.halves[half]] >= episodes_per_lane):
+            return None
+        observation = live.observation(half)
+        action = choose(half, observation, step)
+        sent[half] = observation, action
+        return action
+
+    def end(member: int, lane: int, result: Step, column: int) -> None:
+        at = member, lane, finished[member, lane]
+        for field in ("episode_return", "success", "variation"):
+            getattr(results, field)[at] = getattr(result, field)[member, column]
+        results.length[at] = length[member, lane]
+        finished[member, lane] += 1
+        if on_episode is not None:
+            observation, action = (np.stack(each) for each in zip(*pairs[member, lane], strict=True))
+            pairs[member, lane] = []
+            action = live.spec.action.clip(action)
+            variation, total, success = (results[field][at] for field in (3, 0, 1))
+            on_episode(Episode(member, lane, int(variation), float(total), bool(success), observation, action))
+
+    for half, result in exchange(live, choose_until_finished, Stopwatch()):
+        lanes = live.halves[half]
+        valid, ended = np.asarray(result.valid), np.asarray(result.terminated | result.truncated)
+        playing = finished[:, lanes] < episodes_per_lane
+        length[:, lanes] = np.where(valid, length[:, lanes] + 1, 0)
+        if on_episode is not None:
+            observation, action = sent[half]
+            for member, column in np.argwhere(valid & playing):  # copied, or each would keep all lanes' alive
+                pair = observation[member, column].copy(), action[member, column].copy()
+                pairs[member, lanes.start + column].append(pair)
+        for member, column in np.argwhere(ended & playing):
+            end(int(member), int(lanes.start + column), result, int(column))
+    return results
