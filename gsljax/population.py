@@ -77,22 +77,6 @@ def fastest_strategy(state: Any) -> Strategy:
     return max(1, CACHED_STATE_BYTES * leaves[0].shape[0] // sum(x.size * x.dtype.itemsize for x in leaves))
 
 
-@jax.custom_batching.custom_vmap
-def any_member(condition: jax.Array) -> jax.Array:
-    """Whether a scalar condition holds for any member of the population that is run by `vmap`; itself for one alone.
-
-    Not batched, it lets a `lax.cond` skip work that no member needs, where a batched condition would become a `select`
-    that does the work for all of them, always. Mask the work's result with the condition itself.
-    """
-    return condition
-
-
-@any_member.def_vmap
-def _any_member(axis_size, in_batched, condition):
-    del axis_size
-    return any_member(jnp.any(condition, axis=0) if in_batched[0] else condition), False
-
-
 def _num_members(args: Any) -> int:
     shapes = [jnp.shape(x) for x in jax.tree.leaves(args)]
     if not shapes or () in shapes:

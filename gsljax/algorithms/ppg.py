@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from gsljax.algorithms.base import Algorithm
 from gsljax.algorithms.imitation import ImitationConfig
 from gsljax.algorithms.ppo import PPOConfig, make_policy_phase
+from gsljax.conditions import any_member
 from gsljax.distributions import Distribution
 from gsljax.errors import UserError
 from gsljax.losses import auxiliary_phase_loss, zero_invalid
-from gsljax.population import any_member
 from gsljax.shuffling import shuffled_minibatches
 from gsljax.train_state import TrainState
 from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Rollout

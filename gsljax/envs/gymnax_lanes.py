@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from gymnax.environments import environment, spaces
 
+from gsljax.conditions import any_member
 from gsljax.errors import UserError
-from gsljax.population import any_member
 from gsljax.types import ActionSpec, EnvSpec, Step
 
 SetVariation = Callable[[Any, jax.Array], Any]

@@ -12,7 +12,7 @@ from gsljax.algorithms import PPGConfig, PPOConfig, make_ppg
 from gsljax.algorithms.ppo import make_policy_phase
 from gsljax.errors import UserError
 from gsljax.networks import MLP, PhasicActorCritic
-from gsljax.population import any_member, over_members
+from gsljax.population import over_members
 from gsljax.train_state import clone, take
 from gsljax.types import ActionSpec, EnvSpec
 from tests import probe_environments as probes
@@ -136,13 +136,6 @@ def test_members_alone_and_together_are_the_same_also_out_of_step():
             take(together, index).params,
             alone.params,
         )
-
-
-def test_any_member():
-    assert not any_member(jnp.array(False)) and any_member(jnp.array(True))
-    _, axes = jax.vmap(lambda x: (x, any_member(x)), out_axes=(0, None))(jnp.array([False, True, False]))
-    assert axes
-    assert not jax.vmap(any_member, out_axes=None)(jnp.array([False, False]))
 
 
 def test_a_shape_that_does_not_fit_is_refused():
