@@ -5,6 +5,7 @@ checkpoints of the stage under way. `metrics.jsonl` may run ahead of them when t
 checkpoint says how long the file was, and resuming cuts it back to there.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -155,8 +156,23 @@ class RunDirectory:
             raise UserError(f"The file {path} cannot be read ({reason(error)}).") from error
 
     def checkpoints(self, stage: str) -> Path:
-        """Where a stage's checkpoints are."""
+        """Where the checkpoint of a stage under way is."""
         return self.path / "checkpoints" / stage
+
+    def candidates(self, stage: str) -> Path:
+        """Where the parameters are, of a stage under way, of which some may become its result."""
+        return self.path / "candidates" / stage
+
+    def result(self, stage: str) -> Path:
+        """Where a complete stage's result is."""
+        return self.path / "results" / stage
+
+    def discard_checkpoints(self, stage: str) -> None:
+        """Delete what a stage needed only while it was under way."""
+        for folder in (self.checkpoints(stage), self.candidates(stage)):
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # not empty, or not there
+                folder.parent.rmdir()
 
     @property
     def demonstrations(self) -> Path:
@@ -241,8 +257,8 @@ def _copy_stages(source: Path, target: Path, names: Sequence[str]) -> None:
     adopted = [record for record in read_stages(source) if record["name"] in names]
     try:
         for record in adopted:
-            if "checkpoint" in record:
-                kept = Path("checkpoints") / record["name"] / str(record["checkpoint"])
+            kept = Path("results") / record["name"]
+            if (source / kept).exists():
                 shutil.copytree(source / kept, target / kept)
         shutil.copytree(source / "demonstrations", target / "demonstrations")
         with (source / "metrics.jsonl").open("rb") as file:

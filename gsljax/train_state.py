@@ -32,6 +32,14 @@ class TrainState(NamedTuple):
     memory: Any = ()
 
 
+def actors(params: Any, count: int) -> TrainState:
+    """`count` members that only act, or are cloned: parameters `[count, ...]`, and nothing that training them needs."""
+    none_yet = jnp.zeros(count, jnp.int32)
+    return TrainState(
+        params, optimizer_state=(), hyperparameters=(), key=(), num_updates=none_yet, num_samples=none_yet
+    )
+
+
 def clone(member: Tree, count: int) -> Tree:
     """`count` copies of one member on a new leading member axis."""
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), member)

@@ -417,7 +417,7 @@ def test_a_figure_of_another_format_is_refused(finished, refused):
         ("config.json", '"maze"', '"mace"', r"config\.json cannot be used: its preset 'mace' is not one of"),
         ("config.json", r'"lanes": \d+', '"lanes": "x"', r"config\.json cannot be used: .*'lanes' .* is 'x', but"),
         ("config.json", '"num_specialists": 5', '"num_specialists": 3', r"cannot be used: num_specialists is 3, but"),
-        ("config.json", r'"hidden": \[\s*8', '"hidden": [16', r"The checkpoint .*/generalist/\d cannot be used \("),
+        ("config.json", r'"hidden": \[\s*8', '"hidden": [16', r"The checkpoint .*results/generalist cannot be used \("),
         ("stages.json", r"(?s)(.{500}).*", r"\1", r"stages\.json cannot be read \("),
         ("stages.json", "(?s).+", "{}", r"stages\.json is damaged"),
         ("stages.json", "(?s).+", '{"stages": []}', r"is damaged: summary\.json and stages\.json do not agree"),
@@ -435,15 +435,14 @@ def test_damaged_files_are_named(copy, refused, name, pattern, replacement, mess
 
 @pytest.mark.slow
 def test_damaged_checkpoints_and_demonstrations_are_named(copy, refused):
-    checkpoints = copy / "checkpoints" / "imitation"
-    (kept,) = checkpoints.iterdir()
-    kept.rename(checkpoints / "7")
-    refused(r"checkpoint .*/imitation/\d+ cannot be read", "evaluate", copy)
-    (checkpoints / "7").rename(kept)
+    kept = copy / "results" / "imitation"
+    kept.rename(copy / "elsewhere")
+    refused(r"checkpoint .*results/imitation cannot be read", "evaluate", copy)
+    (copy / "elsewhere").rename(kept)
     for file in (kept / "arrays").rglob("*"):
         if file.parent.name == "d":
             file.write_bytes(file.read_bytes()[:10])
-    refused(r"checkpoint .*/imitation/\d+ cannot be read", "evaluate", copy)
+    refused(r"checkpoint .*results/imitation cannot be read", "evaluate", copy)
 
     file = copy / "demonstrations" / "demonstrations.npz"
     with np.load(file) as archive:
@@ -459,7 +458,7 @@ def test_damaged_checkpoints_and_demonstrations_are_named(copy, refused):
 @pytest.mark.slow
 def test_resuming_with_damaged_demonstrations_changes_nothing_that_counts(copy, gsljax):
     unfinish(copy, 4)
-    shutil.rmtree(copy / "checkpoints" / "imitation")
+    shutil.rmtree(copy / "results" / "imitation")
     (copy / "demonstrations" / "demonstrations.npz").write_bytes(b"PK")
     before = files_of(copy)
     status, _, errors = gsljax("resume", copy)

@@ -44,14 +44,14 @@ def test_what_is_entered_is_read_back(directory):
     directory.append_metrics([line("generalist", 0), line("generalist", 1)])
     directory.finish_stage(record("generalist", 200))
     directory.append_metrics([line("specialists", 0)])
-    directory.finish_stage(record("specialists", 300) | {"checkpoint": 7})
+    directory.finish_stage(record("specialists", 300) | {"kept_pairs": 7})
     directory.close()
     again = RunDirectory.reopen(directory.path)
     assert again.header == HEADER
     assert [stage["name"] for stage in again.stages] == ["generalist", "specialists"]
     assert again.samples == 500
     specialists = again.stage("specialists")
-    assert specialists is not None and specialists["checkpoint"] == 7
+    assert specialists is not None and specialists["kept_pairs"] == 7
     assert specialists["metrics_bytes"] == again.metrics_bytes == (again.path / "metrics.jsonl").stat().st_size
     assert again.stage("imitation") is None
     assert again.metrics("generalist") == [line("generalist", 0), line("generalist", 1)]
@@ -259,10 +259,10 @@ def source(tmp_path):
     directory = RunDirectory.create(tmp_path / "source", HEADER)
     for name in ("generalist", "demonstrations"):
         directory.append_metrics([line(name, 0)])
-        directory.checkpoints(name).mkdir(parents=True)
-        (directory.checkpoints(name) / "4").mkdir()
-        (directory.checkpoints(name) / "4" / "arrays").write_bytes(name.encode())
-        directory.finish_stage(record(name) | {"checkpoint": 4})
+        if name == "generalist":
+            directory.result(name).mkdir(parents=True)
+            (directory.result(name) / "arrays").write_bytes(name.encode())
+        directory.finish_stage(record(name))
     directory.demonstrations.parent.mkdir()
     directory.demonstrations.write_bytes(b"npz")
     directory.append_metrics([line("imitation", 0)])
@@ -277,7 +277,8 @@ def test_stages_of_another_run_are_copied(source, tmp_path):
     assert [stage["name"] for stage in directory.stages] == ["generalist", "demonstrations"]
     assert directory.samples == 200 and directory.metrics_bytes == directory.stages[-1]["metrics_bytes"]
     assert directory.metrics("demonstrations") == [line("demonstrations", 0)] and not directory.metrics("imitation")
-    assert directory.latest_checkpoint("generalist") == 4 and directory.latest_checkpoint("imitation") is None
+    assert (directory.result("generalist") / "arrays").read_bytes() == b"generalist"
+    assert directory.latest_checkpoint("imitation") is None
     assert directory.demonstrations.read_bytes() == b"npz"
     directory.close()
     assert files_of(source) == before

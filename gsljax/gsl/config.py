@@ -156,9 +156,10 @@ class GSLConfig:
     rollout_steps: int = 151
     """Steps of each lane per epoch; horizon + 1 makes whole episodes where nothing ends early."""
     epochs_per_call: int = 1
-    """Epochs per call of the compiled program, at most checkpoint_interval; H is looked at after each call."""
+    """Epochs per call of the compiled program, at most checkpoint_interval; H is looked at, and the parameters that it
+    may take are kept, after each call."""
     checkpoint_interval: int = 5
-    """Epochs between checkpoints: what a kill can cost, and how near the plateau's checkpoint can be."""
+    """Epochs between checkpoints: what a kill can cost."""
     population_strategy: PopulationStrategy = "auto"
     """How a population's members run: all at once (vmap), one after another with the memory of one (map), or as many at
     once as is fastest (auto)."""

@@ -58,6 +58,11 @@ class PlateauCriterion:
                 "or no epoch is left to take."
             )
 
+    @property
+    def reach(self) -> int:
+        """How many epochs there must be after an epoch for its H to be final: W, and what the filter sees beyond."""
+        return self.window + int(4 * self.kernel_sigma)
+
 
 def smooth(values: np.ndarray, sigma: float) -> np.ndarray:
     """1-D Gaussian filter that invents no values: missing epochs and those beyond the ends get no weight.
@@ -134,7 +139,7 @@ def first_plateau(values: np.ndarray, criterion: PlateauCriterion, total_epochs:
 
     t is in [ceil(head * total_epochs), floor((1 - tail) * total_epochs)] (GSL §5.2, App. B). Call it after every epoch
     with the curve so far, and stop at the first t it gives: H looks ahead, so it is known only at t + W; the generalist
-    restarts from the checkpoint nearest to t, and the W epochs after it count as samples spent. The filter at the
+    goes on as it was at t, and the W epochs after it count as samples spent. The filter at the
     newest epochs sees the past only, so an answer taken online can differ from the whole curve's; once 4 sigma epochs
     beyond t + W are there, H(t) is final.
 
@@ -159,11 +164,11 @@ def first_plateau(values: np.ndarray, criterion: PlateauCriterion, total_epochs:
 
 
 def nearest_checkpoint(epoch: int, checkpoints: Sequence[int]) -> int:
-    """The checkpointed epoch closest to `epoch`, the earlier of two equally close ones (GSL App. B).
+    """The kept epoch closest to `epoch`, the earlier of two equally close ones (GSL App. B).
 
     Args:
       epoch: where the plateau starts, as `first_plateau` gives it.
-      checkpoints: epochs with a checkpoint, in any order.
+      checkpoints: epochs whose parameters are kept, in any order.
 
     Returns:
       One of `checkpoints`.

@@ -19,12 +19,13 @@ from gsljax import checkpoint
 from gsljax.algorithms import Algorithm
 from gsljax.envs.protocol import LivePools, PoolAssignment, PooledEnvironment
 from gsljax.evaluation import EpisodeStatistics
+from gsljax.gsl.candidates import Candidates
 from gsljax.gsl.checks import most_valid_steps
 from gsljax.gsl.demonstrations import Demonstrations
 from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
-from gsljax.gsl.plateau import PlateauCriterion, first_plateau, nearest_checkpoint
+from gsljax.gsl.plateau import PlateauCriterion, first_plateau
 from gsljax.gsl.training import Carry, Epoch, begin, chosen_strategy, make_train, make_train_from_pools
-from gsljax.train_state import TrainState, clone
+from gsljax.train_state import TrainState, actors, clone
 from gsljax.types import DemonstrationBatch
 
 
@@ -39,7 +40,9 @@ class TrainingStage(NamedTuple):
       lanes: per member.
       budget: samples of all members together; the stage stops before the epoch that would exceed it.
       demonstrations: to imitate, None for none.
-      criterion: ends the stage when it fires, and takes the checkpoint nearest to the plateau; None trains to the end.
+      criterion: ends the stage when it fires, and takes the members as they were nearest to the plateau; None trains to
+        the end.
+      takes_best: whether the result is each member at its best epoch, rather than at the last one.
     """
 
     name: str
@@ -50,6 +53,7 @@ class TrainingStage(NamedTuple):
     budget: int
     demonstrations: Demonstrations | None = None
     criterion: PlateauCriterion | None = None
+    takes_best: bool = False
 
 
 _TrainEpochs = Callable[[Carry, DemonstrationBatch | None, int], tuple[Carry, Epoch, list[dict[str, float]]]]
@@ -65,20 +69,18 @@ class _Done(NamedTuple):
     metrics_bytes: int | None = None
 
 
-def train_population(experiment: Experiment, stage: TrainingStage) -> Carry:
+def train_population(experiment: Experiment, stage: TrainingStage) -> TrainState:
     """Train a population until its budget is spent or its criterion fires; resumes, records, and reports.
 
     Returns:
-      The population's carry: at the end, or at the checkpoint nearest to the plateau.
+      The members `[P, ...]` that are the stage's result, for acting and for being cloned.
     """
     directory, reporter = experiment.directory, experiment.reporter
     template = jax.eval_shape(lambda: _first_carry(experiment, stage))
-    complete = directory.stage(stage.name)
-    if complete is not None:
-        carry, _ = _restore(experiment, stage, complete["checkpoint"], template)
-        if not directory.is_finished:  # the kill may have come before, or while, those of no more use were deleted
-            checkpoint.prune(directory.checkpoints(stage.name), keep={complete["checkpoint"]})
-        return carry
+    if directory.stage(stage.name) is not None:
+        if not directory.is_finished:  # the kill may have come before, or while, what is of no more use was deleted
+            directory.discard_checkpoints(stage.name)
+        return actors(checkpoint.restore(directory.result(stage.name), template.best_params)[0], len(stage.variations))
 
     started = time.monotonic()
     carry, done = _begin_or_resume(experiment, stage, template)
@@ -86,7 +88,7 @@ def train_population(experiment: Experiment, stage: TrainingStage) -> Carry:
     reporter.begin_stage(stage.name, DESCRIPTIONS[stage.name], stage.budget, done.samples)
     pairs = _on_device(stage.demonstrations, len(stage.variations))
     started -= done.wall_seconds
-    plateau = _plateau(stage, lines, done)
+    plateau, candidates = _plateau(stage, lines, done), _candidates(experiment, stage, done)
     with contextlib.ExitStack() as open_pools:
         train_epochs = _trainer(experiment, stage, carry, pairs, done, open_pools)
         while plateau is None and _affordable_epochs(experiment, stage, done) > 0:
@@ -98,13 +100,14 @@ def train_population(experiment: Experiment, stage: TrainingStage) -> Carry:
             directory.append_metrics(lines[-count:])
             done = done._replace(wall_seconds=time.monotonic() - started, metrics_bytes=directory.metrics_bytes)
             plateau = _plateau(stage, lines, done)
-            is_last = plateau is not None or _affordable_epochs(experiment, stage, done) == 0
-            if is_last or done.epochs % experiment.config.checkpoint_interval == 0:
-                _save(experiment, stage, carry, done)
+            if candidates is not None:
+                candidates.add(done.epochs, carry.state.params)
+            if done.epochs % experiment.config.checkpoint_interval == 0:
+                _save(experiment, stage, carry, candidates, done)
             for line in lines[-count:]:
                 reporter.advance(stage.name, line)
 
-    return _finish(experiment, stage, carry, template, lines, plateau, done)
+    return _finish(experiment, stage, carry, candidates, lines, plateau, done)
 
 
 def _begin_or_resume(experiment: Experiment, stage: TrainingStage, template: Carry) -> tuple[Carry, _Done]:
@@ -112,23 +115,29 @@ def _begin_or_resume(experiment: Experiment, stage: TrainingStage, template: Car
     if latest is None:
         carry, done = _first_carry(experiment, stage), _Done()
     else:
-        carry, done = _restore(experiment, stage, latest, template)
+        carry, record = checkpoint.restore(experiment.directory.checkpoints(stage.name) / str(latest), template)
+        done = _Done(**record)
     experiment.directory.rewind_metrics(done.metrics_bytes)
     return carry, done
 
 
-def _restore(experiment: Experiment, stage: TrainingStage, epoch: int, template: Carry) -> tuple[Carry, _Done]:
-    path = experiment.directory.checkpoints(stage.name) / str(epoch)
-    carry, record = checkpoint.restore(path, template)
-    return carry, _Done(**record)
+def _candidates(experiment: Experiment, stage: TrainingStage, done: _Done) -> Candidates | None:
+    """The parameters among which the plateau's will be, None where no plateau is looked for."""
+    if stage.criterion is None:
+        return None
+    reach = stage.criterion.reach + experiment.config.epochs_per_call
+    return Candidates(experiment.directory.candidates(stage.name), reach, done.epochs)
 
 
-def _save(experiment: Experiment, stage: TrainingStage, carry: Carry, done: _Done) -> None:
-    """Save a checkpoint; only a stage that may go back to an earlier one keeps those before it."""
+def _save(
+    experiment: Experiment, stage: TrainingStage, carry: Carry, candidates: Candidates | None, done: _Done
+) -> None:
+    """Save a checkpoint in place of the last one; candidates first, as training that goes on must find them."""
+    if candidates is not None:
+        candidates.save()
     path = experiment.directory.checkpoints(stage.name)
     checkpoint.save(path / str(done.epochs), carry, done._asdict())
-    if stage.criterion is None:
-        checkpoint.prune(path, keep={done.epochs})
+    checkpoint.prune(path, keep={done.epochs})
 
 
 def _epochs_of_next_call(experiment: Experiment, stage: TrainingStage, done: _Done) -> int:
@@ -165,30 +174,29 @@ def _finish(
     experiment: Experiment,
     stage: TrainingStage,
     carry: Carry,
-    template: Carry,
+    candidates: Candidates | None,
     lines: list[dict[str, Any]],
     plateau: int | None,
     done: _Done,
-) -> Carry:
-    """Record the stage as complete, with the checkpoint that is its result."""
+) -> TrainState:
+    """Record the stage as complete, and keep of it the parameters that are its result."""
     directory = experiment.directory
-    path = directory.checkpoints(stage.name)
-    chosen = done.epochs
+    result = carry.best_params if stage.takes_best else carry.state.params
     record = {"name": stage.name, "samples": done.samples, "wall_seconds": done.wall_seconds, "epochs": done.epochs}
     record |= {metric: lines[-1][metric] for metric in ("return", "success") if lines and metric in lines[-1]}
     record["time"] = {name: sum(line["time"].get(name, 0.0) for line in lines) for name in lines[-1]["time"]}
-    if stage.criterion is not None:
-        if plateau is not None:  # the checkpoint after e epochs holds the policy that acts in epoch e (from 0)
-            chosen = nearest_checkpoint(plateau, checkpoint.epochs(path))
-        carry, at_checkpoint = _restore(experiment, stage, chosen, template)
-        fired_at = done.epochs if plateau is None else plateau
-        record["plateau"] = {"fired": plateau is not None, "epoch": fired_at}
-        record["plateau"] |= {"checkpoint": chosen, "samples": at_checkpoint.samples}
-    record["checkpoint"] = chosen
+    if candidates is not None:
+        fired_at = taken_at = done.epochs
+        if plateau is not None:  # the parameters after e epochs are the policy that acts in epoch e (from 0)
+            fired_at = plateau
+            taken_at, result = candidates.nearest(plateau, result)
+        samples = lines[taken_at - 1]["samples"] - directory.samples
+        record["plateau"] = {"fired": plateau is not None, "epoch": fired_at, "taken_at": taken_at, "samples": samples}
+    checkpoint.save(directory.result(stage.name), result, {})
     directory.finish_stage(record)
-    checkpoint.prune(path, keep={chosen})
+    directory.discard_checkpoints(stage.name)
     experiment.reporter.finish_stage(stage.name, record)
-    return carry
+    return actors(result, len(stage.variations))
 
 
 def _first_carry(experiment: Experiment, stage: TrainingStage) -> Carry:

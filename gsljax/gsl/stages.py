@@ -40,7 +40,7 @@ def _train_generalist(
     experiment: Experiment, name: str, training: TrainingConfig, budget: int, criterion: PlateauCriterion | None
 ) -> TrainState:
     stage = _training_stage(experiment, name, training, experiment.all_variations[None], budget)
-    return take(train_population(experiment, stage._replace(criterion=criterion)).state, 0)
+    return take(train_population(experiment, stage._replace(criterion=criterion)), 0)
 
 
 def _training_stage(
@@ -126,7 +126,7 @@ def fine_tune(experiment: Experiment, generalist: TrainState, low: np.ndarray) -
     budget = int(config.fine_tuning_share * config.total_samples)
     params = clone(generalist.params, 1)
     stage = _training_stage(experiment, "fine_tuning", config.specialist, low[None], budget, params)
-    return take(train_population(experiment, stage).state, 0)
+    return take(train_population(experiment, stage), 0)
 
 
 def train_specialists(experiment: Experiment, origin: TrainState, subsets: np.ndarray) -> TrainState:
@@ -138,8 +138,7 @@ def train_specialists(experiment: Experiment, origin: TrainState, subsets: np.nd
     budget = int(config.specialist_share * config.total_samples)
     params = None if config.method == "gsl-scratch" else clone(origin.params, len(subsets))
     stage = _training_stage(experiment, "specialists", config.specialist, subsets, budget, params)
-    carry = train_population(experiment, stage)
-    return carry.state._replace(params=carry.best_params)
+    return train_population(experiment, stage._replace(takes_best=True))
 
 
 def collect_demonstrations(
@@ -198,7 +197,7 @@ def train_with_demonstrations(
     )
     if config.imitation.method != "none":
         stage = stage._replace(demonstrations=demonstrations)
-    return take(train_population(experiment, stage).state, 0)
+    return take(train_population(experiment, stage), 0)
 
 
 def evaluate_variations(

@@ -46,7 +46,6 @@ _LONG = TrainingConfig(
 
 CONFIG = MazeConfig(
     total_samples=450_000,
-    checkpoint_interval=1,  # the generalist's stage has few epochs, and its curve is steep just before the plateau
     rollout_steps=151,  # one episode of 150 steps [T] and its reset: 40 lanes are 6,000 samples an epoch
     network=NetworkConfig(  # 2 × 256 ReLU [T]
         hidden=(256, 256), activation="relu", initial_std=0.6, min_std=0.1, max_std=1.0, squash_mean=True

@@ -291,7 +291,7 @@ def _mark_plateau(axes: Axes, run: Run) -> list[Artist]:
     at = plateau.get("samples")
     if at is None:
         return []
-    where = "checkpoint nearest to H = 1" if plateau.get("fired") else "H did not fire"
+    where = "where H = 1" if plateau.get("fired") else "H did not fire"
     label = f"generalist taken ({where})"
     line = axes.axvline(at, color="0.25", linestyle=":", linewidth=1.2, label=label, gid="plateau")
     end = run.stage_spans.get("generalist", (0, 0))[1]

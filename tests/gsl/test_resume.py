@@ -51,11 +51,11 @@ def assert_same_run(run: Watched, expected: Watched):
     names = ("summary.json", "stages.json", "metrics.jsonl", "config.json")
     assert contents(run.path, *names) == contents(expected.path, *names)
     assert list(run.results) == list(expected.results) == ["generalist", "fine_tuning", "specialists", "imitation"]
-    for stage, carry in run.results.items():
-        assert_bitwise_equal(carry, expected.results[stage])
-        kept = checkpoint.epochs(run.path / "checkpoints" / stage)
-        assert kept == checkpoint.epochs(expected.path / "checkpoints" / stage)
-        assert {entry.name for entry in (run.path / "checkpoints" / stage).iterdir()} == {str(kept[0])}
+    for stage, members in run.results.items():
+        assert_bitwise_equal(members, expected.results[stage])
+    for path in (run.path, expected.path):  # nothing is left of what was needed only under way
+        assert {entry.name for entry in (path / "results").iterdir()} == set(run.results)
+        assert not (path / "checkpoints").exists() and not (path / "candidates").exists()
     files = [path / "demonstrations" / "demonstrations.npz" for path in (run.path, expected.path)]
     assert files[0].read_bytes() == files[1].read_bytes()
 
@@ -174,6 +174,11 @@ def kill(monkeypatch):
             unfinished.mkdir(parents=True)
             (unfinished / "manifest.ocdbt").write_bytes(b"half")
 
+        def half_discarded(directory, stage):
+            for file in [*directory.checkpoints(stage).rglob("*"), *directory.candidates(stage).rglob("*")][::2]:
+                if file.is_file():
+                    file.unlink()
+
         def half_a_deletion(directory, keep):
             for entry in directory.iterdir():
                 if entry.name.isdigit() and int(entry.name) not in keep:
@@ -185,6 +190,7 @@ def kill(monkeypatch):
             (RunDirectory, "finish_stage", lambda directory, record: half_a_file(directory.path / "stages.json")),
             (RunDirectory, "finish", lambda directory, summary: half_a_file(directory.path / "summary.json")),
             (RunDirectory, "rewind_metrics", lambda *arguments: None),
+            (RunDirectory, "discard_checkpoints", half_discarded),
             (checkpoint, "save", half_a_checkpoint),
             (checkpoint, "prune", half_a_deletion),
             (demonstration_sets, "save", lambda demonstrations, path: half_a_file(path)),
@@ -258,10 +264,10 @@ def test_metrics_that_are_shorter_than_recorded_are_refused(uninterrupted, tmp_p
     assert (path / "metrics.jsonl").stat().st_size == 100
 
 
-def test_a_missing_checkpoint_is_named(uninterrupted, tmp_path):
+def test_a_missing_result_is_named(uninterrupted, tmp_path):
     path = unfinished_copy(uninterrupted.path, tmp_path)
-    shutil.rmtree(path / "checkpoints" / "specialists" / "6")
-    with pytest.raises(UserError, match=r"^The checkpoint .*specialists/6 cannot be read \(.*\)\.$"):
+    shutil.rmtree(path / "results" / "specialists")
+    with pytest.raises(UserError, match=r"^The checkpoint .*results/specialists cannot be read \(.*\)\.$"):
         watch(path, FINE_TUNED)
 
 
@@ -280,7 +286,7 @@ def unfinished_copy(source: Path, folder: Path) -> Path:
     path = folder / "run"
     shutil.copytree(source, path)
     (path / "summary.json").unlink()
-    shutil.rmtree(path / "checkpoints" / "imitation")
+    shutil.rmtree(path / "results" / "imitation")
     records = _records(path)[:-1]
     (path / "stages.json").write_text(json.dumps({"stages": records}))
     return path

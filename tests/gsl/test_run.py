@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from gsljax import checkpoint
 from gsljax.errors import UserError
 from gsljax.gsl import demonstrations as demonstration_sets
 from gsljax.gsl.config import AlgorithmName, Method
@@ -148,12 +147,11 @@ def test_rollouts_shorter_than_an_episode_stay_within_the_total(tmp_path):
 
 
 @pytest.mark.slow
-def test_after_a_plateau_the_checkpoint_nearest_to_it_goes_on(runs):
+def test_the_generalist_at_its_plateau_goes_on(runs):
     run = runs("gsl")
     (record, *_) = run.summary["stages"]
-    # H(2) = 1 is known after epochs 0 .. 5; checkpoints are kept after 2, 4 and 6 epochs; those after 2 are nearest.
-    assert record["epochs"] == 6 and record["checkpoint"] == 2
-    plateau = {"fired": True, "epoch": 2, "checkpoint": 2, "samples": 2 * LANES * HORIZON}
+    assert record["epochs"] == 6  # H(2) = 1 is known after epochs 0 .. 5
+    plateau = {"fired": True, "epoch": 2, "taken_at": 2, "samples": 2 * LANES * HORIZON}
     assert record["plateau"] == run.summary["plateau"] == plateau
     at_plateau = take(run.acted["generalist"][2], 0)
     assert differ(at_plateau, take(run.acted["generalist"][5], 0))
@@ -162,24 +160,32 @@ def test_after_a_plateau_the_checkpoint_nearest_to_it_goes_on(runs):
     assert_same(take(run.stages["imitation"].members().params, 0), at_plateau)
     for specialist in range(5):
         assert_same(take(run.stages["specialists"].members().params, specialist), at_plateau)
-    assert checkpoint.epochs(run.path / "checkpoints" / "generalist") == [2]
+    assert not (run.path / "checkpoints").exists() and not (run.path / "candidates").exists()
 
 
 @pytest.mark.slow
-def test_the_nearest_checkpoint_may_come_after_the_plateau(tmp_path):
-    run = watch(tmp_path / "run", changed(checkpoint_interval=3))
+def test_of_several_epochs_in_one_call_the_end_nearest_to_the_plateau_goes_on(tmp_path):
+    run = watch(tmp_path / "run", changed(epochs_per_call=3, checkpoint_interval=3))
     (record, *_) = run.summary["stages"]
-    assert (record["plateau"]["epoch"], record["checkpoint"], record["plateau"]["samples"]) == (2, 3, 300)
-    assert_same(take(run.stages["imitation"].members().params, 0), take(run.acted["generalist"][3], 0))
+    assert record["plateau"] == {"fired": True, "epoch": 2, "taken_at": 3, "samples": 300}
+    assert_same(take(run.stages["imitation"].members().params, 0), take(run.acted["generalist"][1], 0))
 
 
 @pytest.mark.slow
-def test_without_a_plateau_the_last_checkpoint_goes_on(tmp_path):
+@pytest.mark.parametrize("interval", [1, 50])
+def test_how_often_checkpoints_are_kept_changes_nothing(runs, tmp_path, interval):
+    run = watch(tmp_path / "run", changed(checkpoint_interval=interval))
+    assert run.summary["plateau"] == runs("gsl").summary["plateau"]
+    assert_same(run.outcome.policy.params, runs("gsl").outcome.policy.params)
+
+
+@pytest.mark.slow
+def test_without_a_plateau_the_last_generalist_goes_on(tmp_path):
     run = watch(tmp_path / "run", changed(plateau__window=50))
     (record, *_) = run.summary["stages"]
-    assert record["epochs"] == 9 and record["checkpoint"] == 9 and record["samples"] == 900
-    assert record["plateau"] == {"fired": False, "epoch": 9, "checkpoint": 9, "samples": 900}
-    assert_same(take(run.stages["imitation"].members().params, 0), take(run.results["generalist"].state.params, 0))
+    assert record["epochs"] == 9 and record["samples"] == 900
+    assert record["plateau"] == {"fired": False, "epoch": 9, "taken_at": 9, "samples": 900}
+    assert_same(take(run.stages["imitation"].members().params, 0), take(run.results["generalist"].params, 0))
     assert run.summary["total_samples"] == CONFIG.total_samples
 
 
@@ -203,7 +209,7 @@ def test_each_specialist_is_its_best_epoch(runs):
     for specialist, epoch in enumerate(best):
         acted = take(run.acted["specialists"][epoch], specialist)
         assert_same(take(run.outcome.specialists.params, specialist), acted)
-    np.testing.assert_allclose(run.results["specialists"].best_score, returns.max(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(run.carries["specialists"].best_score, returns.max(axis=0), rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -256,7 +262,7 @@ def test_phase_two_starts_from_the_generalist_not_from_the_fine_tuned_one(runs):
     run = runs("gsl, fine-tuned")
     assert run.outcome.generalist is not None
     generalist = run.outcome.generalist.params
-    fine_tuned = take(run.results["fine_tuning"].state.params, 0)
+    fine_tuned = take(run.results["fine_tuning"].params, 0)
     assert differ(generalist, fine_tuned)
     assert_same(take(run.stages["fine_tuning"].members().params, 0), generalist)
     for specialist in range(5):
@@ -295,8 +301,8 @@ def test_members_have_keys_of_their_own(runs):
     run = runs("gsl")
     members = [run.stages[stage].members() for stage in ("generalist", "specialists", "imitation")]
     keys = [jax.random.key_data(of_stage.key) for of_stage in members]
-    keys += [jax.random.key_data(run.results["specialists"].key)]
-    keys += [jax.random.key_data(run.results["specialists"].demonstration_key)]
+    keys += [jax.random.key_data(run.carries["specialists"].key)]
+    keys += [jax.random.key_data(run.carries["specialists"].demonstration_key)]
     rows = np.concatenate([np.asarray(key).reshape(-1, 2) for key in keys])
     assert len({tuple(row) for row in rows.tolist()}) == len(rows) == 17
 
@@ -314,8 +320,7 @@ def test_methods_of_phase_two_share_everything_before_it(runs, method):
     files = [run.path / "demonstrations" / "demonstrations.npz" for run in (gsl, other)]
     assert files[0].read_bytes() == files[1].read_bytes()
     for stage in ("generalist", "specialists"):
-        assert_same(gsl.results[stage].state.params, other.results[stage].state.params)
-        assert_same(gsl.results[stage].best_params, other.results[stage].best_params)
+        assert_same(gsl.results[stage].params, other.results[stage].params)
     assert_same(gsl.stages["imitation"].members().params, other.stages["imitation"].members().params)
     assert differ(gsl.outcome.policy.params, other.outcome.policy.params)
     assert (other.stages["imitation"].demonstrations is None) == (method == "gsl-no-demonstrations")

@@ -130,8 +130,8 @@ def test_a_finished_run_is_read_back_and_evaluated(finished):
 def test_a_run_that_stops_in_a_stage_goes_on(stage, tmp_path, monkeypatch):
     save, saved = population_training._save, []
 
-    def stop_after_a_checkpoint(experiment, of_stage, carry, done):
-        save(experiment, of_stage, carry, done)
+    def stop_after_a_checkpoint(experiment, of_stage, *state):
+        save(experiment, of_stage, *state)
         saved.append(of_stage.name)
         if of_stage.name == stage:
             raise KeyboardInterrupt

@@ -25,6 +25,7 @@ from gsljax.gsl.training import Carry
 from gsljax.presets import MAZE, MazeConfig, Preset
 from gsljax.report.progress import Silent
 from gsljax.run_directory import RunDirectory
+from gsljax.train_state import TrainState
 
 HORIZON = 10
 LANES = 10
@@ -96,7 +97,8 @@ class Watched(NamedTuple):
       summary: the content of `summary.json`.
       path: the run directory.
       stages: what each stage of training was given.
-      results: the carry that each stage of training gave back.
+      results: the members that each stage of training gave back.
+      carries: by stage, what training carried after the last epoch that this process ran.
       acted: by stage, the parameters that acted in each epoch that this process ran, on the host.
     """
 
@@ -104,7 +106,8 @@ class Watched(NamedTuple):
     summary: dict[str, Any]
     path: Path
     stages: dict[str, TrainingStage]
-    results: dict[str, Carry]
+    results: dict[str, TrainState]
+    carries: dict[str, Carry]
     acted: dict[str, list[Any]]
 
 
@@ -121,7 +124,8 @@ def experiment(path: Path, config: MazeConfig = CONFIG, reporter: Reporter | Non
 def watch(path: Path, config: MazeConfig = CONFIG, reporter: Reporter | None = None) -> Watched:
     """Run (or finish) a configuration; programs of the same shapes are compiled once per process."""
     given: dict[str, TrainingStage] = {}
-    results: dict[str, Carry] = {}
+    results: dict[str, TrainState] = {}
+    carries: dict[str, Carry] = {}
     acted: dict[str, list[Any]] = {}
 
     def train_population(experiment, stage):
@@ -136,7 +140,8 @@ def watch(path: Path, config: MazeConfig = CONFIG, reporter: Reporter | None = N
 
         def program(carry, pairs, count):
             acted[stage.name].append(jax.tree.map(np.array, carry.state.params))  # copies: the carry is donated
-            return _PROGRAMS[key](carry, pairs, count)
+            carries[stage.name], epochs = _PROGRAMS[key](carry, pairs, count)
+            return carries[stage.name], epochs
 
         return program
 
@@ -149,7 +154,7 @@ def watch(path: Path, config: MazeConfig = CONFIG, reporter: Reporter | None = N
             outcome, summary = run(used, "tiny")
         finally:
             used.directory.close()
-    return Watched(outcome, summary, path, given, results, acted)
+    return Watched(outcome, summary, path, given, results, carries, acted)
 
 
 _PROGRAMS: dict[Any, Any] = {}

@@ -65,7 +65,7 @@ def test_one_run_is_drawn_point_by_point(gsl_run):
     low, high = figure.axes[0].get_ylim()
     assert low <= 0 < 1 <= high < 1.1
     assert {
-        "generalist taken (checkpoint nearest to H = 1)",
+        "generalist taken (where H = 1)",
         "look-ahead",
         "final evaluation: 0.80",
         "specialists (mean; thin: each of 3)",
