@@ -109,9 +109,9 @@ def arm_frames(variation: int, observation: np.ndarray, steps: Sequence[int]) ->
         frame = canvas.copy()
         draw = ImageDraw.Draw(frame)
         for view in views:
-            _draw_goal(draw, view.pixel(seen.goal[step]), view.length(0.022))
             for way, colour in ways[:-1]:
                 _draw_disc(draw, view.pixel(way[step]), view.length(0.022), colour)
+            _draw_goal(draw, view.pixel(seen.goal[step]), view.length(0.022))
             _draw_hand(draw, view, seen.hand[step], seen.opening[step])
         yield np.asarray(frame.resize(size, Image.Resampling.BOX))
 
@@ -126,7 +126,7 @@ def _backdrop(seen: Scene) -> tuple[Image.Image, tuple[_View, _View]]:
     height = _HEADING + _LEGEND + round((bounds[1, 1] - bounds[0, 1]) * _PIXELS)
     above = _View((0, 1), _FINER * _GAP // 2, bounds, height)
     side = _View((1, 2), above.box[2] + _FINER * _GAP, bounds, height)
-    canvas = Image.new("RGB", (_FINER * -(-(side.box[2] // _FINER + _GAP // 2) // 1), _FINER * height), PAPER)
+    canvas = Image.new("RGB", (_FINER * (side.box[2] // _FINER + _GAP // 2), _FINER * height), PAPER)
     draw = ImageDraw.Draw(canvas)
     draw.rectangle(above.box, fill=_TABLE, outline=_FRAME, width=_FINER)
     left, top, right, bottom = side.box
@@ -151,7 +151,7 @@ def _backdrop(seen: Scene) -> tuple[Image.Image, tuple[_View, _View]]:
 
 
 def _draw_hand(draw: ImageDraw.ImageDraw, view: _View, hand: np.ndarray, opening: float) -> None:
-    """Two fingers that open along y, across the view from the side, and the palm above them."""
+    """Two fingers that open along y, which is across the view from the side, below the palm."""
     half = (0.012 + opening * _WIDEST_GRIP / 2) * np.array([0.0, 1.0, 0.0])
     thick = 4 * _FINER
     if view.axes == (0, 1):
@@ -161,11 +161,11 @@ def _draw_hand(draw: ImageDraw.ImageDraw, view: _View, hand: np.ndarray, opening
             draw.line((x - reach, y, x + reach, y), HAND, thick)
         draw.line((*view.pixel(hand - half), *view.pixel(hand + half)), HAND, _FINER)
         return
-    up = np.array([0.0, 0.0, 0.06])
+    down = np.array([0.0, 0.0, -0.05])  # the observed point lies between the fingers' upper ends
     for finger in (hand - half, hand + half):
-        draw.line((*view.pixel(finger), *view.pixel(finger + up)), HAND, thick)
+        draw.line((*view.pixel(finger), *view.pixel(finger + down)), HAND, thick)
     wide = np.array([0.0, 0.07, 0.0])
-    draw.line((*view.pixel(hand + up - wide), *view.pixel(hand + up + wide)), HAND, 2 * thick)
+    draw.line((*view.pixel(hand - wide), *view.pixel(hand + wide)), HAND, 2 * thick)
 
 
 def _draw_disc(draw: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float, colour: tuple[int, ...]) -> None:
