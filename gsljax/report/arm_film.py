@@ -129,7 +129,7 @@ def _backdrop(seen: Scene) -> tuple[Image.Image, tuple[_View, _View]]:
     canvas = Image.new("RGB", (_FINER * (side.box[2] // _FINER + _GAP // 2), _FINER * height), PAPER)
     draw = ImageDraw.Draw(canvas)
     draw.rectangle(above.box, fill=_TABLE, outline=_FRAME, width=_FINER)
-    left, top, right, bottom = side.box
+    left, _, right, bottom = side.box
     draw.rectangle(side.box, fill=PAPER, outline=_FRAME, width=_FINER)
     surface = side.pixel(np.zeros(3))[1]
     draw.rectangle((left, surface, right, bottom), fill=_TABLE, outline=_FRAME, width=_FINER)
