@@ -170,6 +170,7 @@ def play_once(
     played = evaluate(environment, act, state, jnp.asarray(variations, jnp.int32), 1, key).rollout
     assert played is not None
     rollout: Rollout = jax.device_get(played)
+    observation, action = np.asarray(rollout.observation), np.asarray(rollout.action)
     ends = np.argmax(rollout.terminated | rollout.truncated, axis=0)
     for lane, (variation, end) in enumerate(zip(variations, ends, strict=True)):
         on_episode(
@@ -179,9 +180,9 @@ def play_once(
                 variation=int(variation),
                 episode_return=float(rollout.episode_return[end, lane]),
                 success=bool(rollout.success[end, lane]),
-                observation=rollout.observation[: end + 1, lane],
-                action=environment.spec.action.clip(rollout.action[: end + 1, lane]),
-                final_observation=rollout.observation[end + 1, lane],
+                observation=observation[: end + 1, lane],
+                action=environment.spec.action.clip(action[: end + 1, lane]),
+                final_observation=observation[end + 1, lane],
             )
         )
 

@@ -48,12 +48,11 @@ class Filming:
 
     def __post_init__(self):
         check_format(self.format)
-        if self.directory.exists() and not self.directory.is_dir():
-            raise UserError(
-                f"The video directory {self.directory} is a file; give a directory that does not exist or is empty."
-            )
-        if self.directory.exists() and any(self.directory.iterdir()):
-            raise UserError(f"The video directory {self.directory} is not empty; give one that does not exist or is.")
+        path = self.directory
+        if path.exists() and not path.is_dir():
+            raise UserError(f"The video directory {path} is a file; give a directory that does not exist or is empty.")
+        if path.exists() and any(path.iterdir()):
+            raise UserError(f"The video directory {path} is not empty; give one that does not exist or is empty.")
 
     def chosen(self, spec: EnvSpec) -> np.ndarray:
         """The variations of an environment that are filmed, ascending int32 ids, each once.

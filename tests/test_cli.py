@@ -407,7 +407,8 @@ def test_an_unknown_split_is_refused(copy, refused):
 def test_a_run_is_filmed(copy, gsljax):
     before = files_of(copy)
     status, output, errors = gsljax("evaluate", copy, "--episodes", 1, "--video", "films", "--policy", "generalist")
-    assert (status, errors) == (0, "") and "video: films (5 films, contact_sheet.png)" in output
+    assert status == 0 and "video: films (5 films, contact_sheet.png)" in output
+    assert all(line.startswith("films: ") for line in errors.splitlines())  # the progress, on a slow machine
     assert {path.name for path in Path("films").iterdir()} == {
         "contact_sheet.png", *(f"variation_{v}.gif" for v in range(5)),
     }  # fmt: skip

@@ -36,7 +36,8 @@ def contact_sheet(panels: Sequence[Panel], header: str) -> Image.Image:
     widest = next(width for most, width in _WIDEST.items() if len(panels) <= most)
     first = panels[0].moments
     share = (widest - _BETWEEN_MOMENTS * (len(first) - 1)) / (len(first) * first[0].width)
-    size = tuple(max(1, round(min(share, 1.0) * length)) for length in first[0].size)
+    scale = min(share, 1.0)
+    size = max(1, round(scale * first[0].width)), max(1, round(scale * first[0].height))
     labels = [text for panel in panels for text in (panel.title, panel.facts)]
     width = max(len(first) * (size[0] + _BETWEEN_MOMENTS) - _BETWEEN_MOMENTS, *(_width(text) for text in labels))
     height = size[1] + 2 * _LINE_HEIGHT + 4

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
@@ -49,11 +50,11 @@ class Backdrop:
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         self.image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-        self._transform = axes.transData.frozen()
+        self._to_pixels = axes.transData
 
     def pixels(self, positions: np.ndarray) -> np.ndarray:
         """Finer pixels `[..., 2]` (column, row) of positions `[..., 2]`."""
-        column, row = np.moveaxis(self._transform.transform(positions.reshape(-1, 2)), -1, 0)
+        column, row = np.moveaxis(self._to_pixels.transform(positions.reshape(-1, 2)), -1, 0)
         return np.stack([column, self.image.height - row], axis=-1).reshape(positions.shape)
 
 
@@ -67,14 +68,15 @@ def maze_frames(maze: BrushMaze, goal: int, observation: np.ndarray, steps: Sequ
       steps: ascending numbers of observations.
     """
     backdrop = Backdrop(maze)
-    way = backdrop.pixels(np.asarray(maze.positions(observation)))
+    way = backdrop.pixels(np.asarray(maze.positions(jnp.asarray(observation))))
     colour = tuple(round(255 * part) for part in to_rgb(goal_colours(maze.config.num_branches)[goal]))
     unit = _FINER * backdrop.scale
-    canvas, size = backdrop.image.copy(), tuple(length // _FINER for length in backdrop.image.size)
+    canvas = backdrop.image.copy()
+    size = canvas.width // _FINER, canvas.height // _FINER
     _ring(ImageDraw.Draw(canvas), backdrop.pixels(maze.goals[goal]), 0.22 * unit, colour, round(0.06 * unit))
     done = 0
     for step in steps:
-        part = way[done : step + 1]
+        part = way[max(done - 1, 0) : step + 1]  # from one step before, so that the corner is joined
         done = step
         if len(part) > 1:
             ImageDraw.Draw(canvas).line([tuple(point) for point in part], colour, round(0.07 * unit), joint="curve")

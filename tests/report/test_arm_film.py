@@ -58,7 +58,7 @@ def test_the_hand_moves_and_closes():
     def spans(frame):
         found = pixels(frame, HAND)
         found = found[found[:, 1] < len(frame[0]) * 0.6]
-        return found.mean(0), np.ptp(found[:, 0])
+        return (found.min(0) + found.max(0)) / 2, np.ptp(found[:, 0])
 
     opened, closed = (list(arm_frames(0, observations(opening=o), [0, 1, 2])) for o in (1.0, 0.0))
     for frame, hand in zip(opened, HANDS, strict=True):
