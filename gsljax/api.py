@@ -11,6 +11,7 @@ import jax
 from gsljax import checkpoint, presets, provenance
 from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
 from gsljax.errors import Interrupted, UserError
+from gsljax.filming import Filming, film, style_of
 from gsljax.gsl.checks import check_against, check_lanes, check_unused
 from gsljax.gsl.config import GSLConfig, from_json, resolve
 from gsljax.gsl.experiment import ADOPTABLE, Experiment, Reporter
@@ -105,6 +106,8 @@ def evaluate(
     seed: int = 0,
     policy: PolicyOfRun = "final",
     preset: Preset | None = None,
+    filming: Filming | None = None,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a finished run's policy on every variation, stochastic and deterministic.
 
@@ -115,12 +118,16 @@ def evaluate(
       seed: of the evaluation; another one plays other episodes.
       policy: the final one, or the generalist at its plateau.
       preset: needed if the run's preset is not one of gsljax's own.
+      filming: what to film besides, if anything: an episode of each of some variations, none of those that are counted.
+      quiet: show no progress of the filming.
 
     Returns:
-      `{"policy", "split", "episodes", "return", "success", "per_variation", "deterministic"}`.
+      `{"policy", "split", "episodes", "return", "success", "per_variation", "deterministic"}`, with
+      `"video": {"directory", "episodes": {id: {"file", "steps", "return", "success"}}}` if it was filmed.
 
     Raises:
-      UserError: if there is no finished run, the preset has no such split, or the run no such policy.
+      UserError: if there is no finished run, the preset has no such split, the run no such policy, or it cannot be
+        filmed.
     """
     if episodes < 1:
         raise UserError(f"The number of episodes is {episodes}, but must be at least 1.")
@@ -147,10 +154,20 @@ def evaluate(
         make_environment = makers[split]
         assert make_environment is not None
         environment = make_environment(config)
+        if filming is not None:
+            style = style_of(preset, config, environment.spec)
+            filming.chosen(environment.spec)  # refused before any work
     key = jax.random.fold_in(jax.random.key(seed), 2**31 + 1)  # none that a run draws from
     sampled, _ = evaluate_variations(experiment, environment, state, episodes, key)
     modal, _ = evaluate_variations(experiment, environment, state, episodes, key, deterministic=True)
-    return {"policy": policy, "split": split, "episodes": episodes} | sampled | {"deterministic": modal}
+    results = {"policy": policy, "split": split, "episodes": episodes} | sampled | {"deterministic": modal}
+    if filming is not None:
+        header = f"{preset.name}, {config.method}, seed {config.seed}: {policy} policy, {split} variations"
+        shown = film(
+            filming, style, environment, experiment.acting.act, state, jax.random.fold_in(key, 1), header, quiet
+        )
+        results["video"] = {"directory": str(filming.directory), "episodes": shown}
+    return results
 
 
 class _AlsoTensorBoard:

@@ -19,9 +19,11 @@ from rich.table import Table
 
 from gsljax import api, presets
 from gsljax.errors import UserError
+from gsljax.filming import CONTACT_SHEET, Filming
 from gsljax.gsl.config import AlgorithmName
 from gsljax.report.canvas import save as save_figure
 from gsljax.report.curves import comparison_figure
+from gsljax.report.film import FilmFormat
 from gsljax.report.runs import load_run
 from gsljax.report.summary import evaluation_tables
 
@@ -32,6 +34,7 @@ usage: gsljax COMMAND ...
   gsljax train PRESET [--method M] [--algorithm A] [--seed N] [--run-dir DIR] [--help for every setting]
   gsljax resume RUN_DIR                     continue a run that was interrupted
   gsljax evaluate RUN_DIR [--split train] [--policy generalist] [--episodes N] [--json]
+                         [--video DIR] [--video-variations ID ...] [--video-format gif|mp4]
   gsljax plot RUN_DIR [RUN_DIR ...] --out FIGURE.png
 """
 
@@ -133,6 +136,9 @@ def _evaluate(arguments: list[str]) -> None:
         seed: int = 0,
         policy: api.PolicyOfRun = "final",
         json: bool = False,
+        video: Path | None = None,
+        video_variations: tuple[int, ...] = (),
+        video_format: FilmFormat = "gif",
     ) -> tuple[dict[str, Any], bool]:
         """Evaluate a finished run's policy on every variation.
 
@@ -143,8 +149,14 @@ def _evaluate(arguments: list[str]) -> None:
           seed: seed of the evaluation.
           policy: the final one, or the generalist at its plateau.
           json: print JSON instead of a table.
+          video: film an episode of some variations into this directory, which does not exist or is empty.
+          video_variations: ids of those to film (by default all, or 12 evenly spread over the ids).
+          video_format: GIF, or MP4 where FFmpeg is installed.
         """
-        return api.evaluate(run_dir, split, episodes, seed, policy), json
+        if video is None and (video_variations or video_format != "gif"):
+            raise UserError("The flags --video-variations and --video-format need --video with a directory.")
+        filming = None if video is None else Filming(video, video_variations, video_format)
+        return api.evaluate(run_dir, split, episodes, seed, policy, filming=filming), json
 
     results, as_json = _parse(command, arguments, "gsljax evaluate")
     if as_json:
@@ -152,6 +164,8 @@ def _evaluate(arguments: list[str]) -> None:
         return
     for table in evaluation_tables(results):
         Console().print(table)
+    if "video" in results:
+        print(f"video: {results['video']['directory']} ({len(results['video']['episodes'])} films, {CONTACT_SHEET})")
 
 
 def _plot(arguments: list[str]) -> None:

@@ -40,7 +40,15 @@ def make_policy(act: ActFunction, strategy: Strategy = "vmap") -> Callable[..., 
 
 
 class Episode(NamedTuple):
-    """One whole episode of `L` steps: `observation` `[L, ...]` and `action` `[L, ...]`, clipped to the action range."""
+    """One whole episode of `L` steps.
+
+    Attributes:
+      member, lane, variation: who played it where, and what.
+      episode_return, success: undiscounted return, and whether any step was a success.
+      observation: `[L, ...]`, what the policy acted on.
+      action: `[L, ...]`, clipped to the action range.
+      final_observation: `[...]`, what the last action led to.
+    """
 
     member: int
     lane: int
@@ -49,6 +57,7 @@ class Episode(NamedTuple):
     success: bool
     observation: np.ndarray
     action: np.ndarray
+    final_observation: np.ndarray
 
 
 class EpisodeResults(NamedTuple):
@@ -105,7 +114,8 @@ def play_episodes(
             pairs[member, lane] = []
             action = live.spec.action.clip(action)
             variation, total, success = (results[field][at] for field in (3, 0, 1))
-            on_episode(Episode(member, lane, int(variation), float(total), bool(success), observation, action))
+            facts = member, lane, int(variation), float(total), bool(success)
+            on_episode(Episode(*facts, observation, action, result.observation[member, column].copy()))
 
     for half, result in exchange(live, choose_until_finished, Stopwatch()):
         lanes = live.halves[half]

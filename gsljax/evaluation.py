@@ -1,5 +1,6 @@
-"""Evaluating a member on every variation, with no bias to short episodes."""
+"""Evaluating a member on every variation, with no bias to short episodes; and single episodes, to be looked at."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from gsljax.algorithms.base import ActFunction
 from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
-from gsljax.episodes import make_policy, play_episodes
+from gsljax.episodes import Episode, make_policy, play_episodes
 from gsljax.rollout import collect
 from gsljax.train_state import TrainState, clone
 from gsljax.types import Rollout
@@ -141,6 +142,50 @@ def evaluate_in_pools(
         successes.append(played.success.reshape(len(some), episodes).mean(1))
         samples += int(played.length.sum())
     return Evaluation(np.concatenate(returns), np.concatenate(successes), samples)
+
+
+def play_once(
+    environment: JaxEnvironment | PooledEnvironment,
+    act: ActFunction,
+    state: TrainState,
+    variations: np.ndarray,
+    key: jax.Array,
+    on_episode: Callable[[Episode], None],
+) -> None:
+    """Play one whole episode of each variation, each in a lane of its own, and hand over all that happened.
+
+    Args:
+      environment: either kind.
+      act: the algorithm's `act`.
+      state: the member.
+      variations: `[V']` int32 ids, each once.
+      key: for resets and actions.
+      on_episode: is given each episode as NumPy arrays, as it ends; their order is not that of `variations`.
+    """
+    if isinstance(environment, PooledEnvironment):
+        lanes_key, act_key = jax.random.split(key)
+        assignment = clone(environment.reset(lanes_key, jnp.asarray(variations, jnp.int32)[:, None]), 1)
+        with environment.open(jax.device_get(assignment)) as live:
+            play_episodes(live, make_policy(act)(clone(state, 1), act_key[None]), 1, on_episode)
+        return
+    played = evaluate(environment, act, state, jnp.asarray(variations, jnp.int32), 1, key).rollout
+    assert played is not None
+    rollout: Rollout = jax.device_get(played)
+    observation, action = np.asarray(rollout.observation), np.asarray(rollout.action)
+    ends = np.argmax(rollout.terminated | rollout.truncated, axis=0)
+    for lane, (variation, end) in enumerate(zip(variations, ends, strict=True)):
+        on_episode(
+            Episode(
+                member=0,
+                lane=lane,
+                variation=int(variation),
+                episode_return=float(rollout.episode_return[end, lane]),
+                success=bool(rollout.success[end, lane]),
+                observation=observation[: end + 1, lane],
+                action=environment.spec.action.clip(action[: end + 1, lane]),
+                final_observation=observation[end + 1, lane],
+            )
+        )
 
 
 def most_divisor(number: int, limit: int) -> int:

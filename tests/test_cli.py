@@ -16,6 +16,7 @@ from gsljax import cli
 from gsljax.gsl import demonstrations as demonstration_sets
 from gsljax.gsl.demonstrations import Demonstrations
 from gsljax.presets import MAZE
+from gsljax.report import film
 from gsljax.run_directory import RunDirectory
 from tests.conftest import files_of
 from tests.gsl import tiny
@@ -168,6 +169,12 @@ def world(tmp_path, gsljax):
         ("evaluate empty --episodes 0", "number of episodes is 0, but must be at least 1"),
         ("evaluate empty --episodes x", "--episodes: .*'x'"),
         ("evaluate empty --seed -1", "seed is -1, but must lie between"),
+        ("evaluate empty --video file", "video directory file is a file; give a directory that does not exist or"),
+        ("evaluate empty --video thesis", "video directory thesis is not empty; give one that does not exist or is"),
+        ("evaluate empty --video new --video-format avi", r"'avi'.*--video-format.*'gif', 'mp4'"),
+        ("evaluate empty --video new --video-variations x", "--video-variations: .*'x'"),
+        ("evaluate empty --video-variations 3", "--video-variations and --video-format need --video with a directory"),
+        ("evaluate empty --video new", r"directory empty holds no run: it has no config\.json"),
         ("plot --out figure.png", "`gsljax plot` needs at least one run directory"),
         ("plot nowhere", "Missing"),
         ("plot nowhere --out figure.png", r"nowhere is no run directory: it has no config\.json"),
@@ -394,6 +401,31 @@ def test_a_run_in_use_is_left_alone(copy, refused):
 @pytest.mark.slow
 def test_an_unknown_split_is_refused(copy, refused):
     refused("split is 'test', but maze has only: train", "evaluate", copy, "--split", "test")
+
+
+@pytest.mark.slow
+def test_a_run_is_filmed(copy, gsljax):
+    before = files_of(copy)
+    status, output, errors = gsljax("evaluate", copy, "--episodes", 1, "--video", "films", "--policy", "generalist")
+    assert status == 0 and "video: films (5 films, contact_sheet.png)" in output
+    assert all(line.startswith("films: ") for line in errors.splitlines())  # the progress, on a slow machine
+    assert {path.name for path in Path("films").iterdir()} == {
+        "contact_sheet.png", *(f"variation_{v}.gif" for v in range(5)),
+    }  # fmt: skip
+    status, output, _ = gsljax(
+        "evaluate", copy, "--episodes", 1, "--json", "--video", "two", "--video-variations", 0, 3
+    )
+    video = json.loads(output)["video"]
+    assert status == 0 and list(video["episodes"]) == ["0", "3"]
+    assert all(Path("two", row["file"]).is_file() for row in video["episodes"].values())
+    assert files_of(copy) == before
+
+
+@pytest.mark.slow
+def test_what_cannot_be_filmed_is_refused(copy, refused, monkeypatch):
+    refused(r"show variation 7, but .* are 0 \.\. 4", "evaluate", copy, "--video", "new", "--video-variations", 7)
+    monkeypatch.setattr(film, "_ffmpeg", lambda: None)
+    refused("mp4 needs FFmpeg, which is not installed", "evaluate", copy, "--video", "new", "--video-format", "mp4")
 
 
 @pytest.mark.slow

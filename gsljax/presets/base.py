@@ -10,6 +10,7 @@ from gsljax.errors import UserError
 from gsljax.gsl.config import GSLConfig
 from gsljax.gsl.experiment import Experiment
 from gsljax.gsl.run import Outcome
+from gsljax.report.film import FilmStyle
 
 
 class Preset(NamedTuple):
@@ -26,6 +27,7 @@ class Preset(NamedTuple):
       other_configs: the defaults with other algorithms.
       make_evaluation_environment: the training variations as the policy is evaluated on them after the run, if that is
         not as in training.
+      film_style: from a configuration, how episodes are drawn; None if they are filmed by observations that are images.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Preset(NamedTuple):
     make_test_environment: Callable[[Any], JaxEnvironment | PooledEnvironment] | None = None
     other_configs: tuple[GSLConfig, ...] = ()
     make_evaluation_environment: Callable[[Any], JaxEnvironment | PooledEnvironment] | None = None
+    film_style: Callable[[Any], FilmStyle] | None = None
 
     def config_for(self, algorithm: str) -> Any:
         """The defaults with an algorithm.

@@ -20,7 +20,9 @@ from gsljax.gsl.experiment import Experiment
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.gsl.run import Outcome
 from gsljax.presets.base import Preset
+from gsljax.report.film import FilmStyle
 from gsljax.report.maze_figure import maze_figure
+from gsljax.report.maze_film import maze_film
 from gsljax.train_state import TrainState, take
 
 
@@ -111,6 +113,11 @@ def make_environment(config: MazeConfig) -> GymnaxLanes:
     return GymnaxLanes(maze, params, config.env.num_branches, lambda p, variation: p.replace(variation=variation))
 
 
+def film_style(config: MazeConfig) -> FilmStyle:
+    """The maze from above."""
+    return maze_film(BrushMaze(config.env))
+
+
 def draw_behaviour(experiment: Experiment, outcome: Outcome, shown: int = 6) -> dict[str, Figure]:
     """Trajectories of the generalist at its plateau, of the specialists, and of the final policy."""
     environment = experiment.environment
@@ -148,5 +155,6 @@ MAZE = Preset(
     config=CONFIG,
     make_environment=make_environment,
     draw_behaviour=draw_behaviour,
+    film_style=film_style,
     other_configs=(PPG_CONFIG, SAC_CONFIG),
 )

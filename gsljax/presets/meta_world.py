@@ -16,6 +16,8 @@ from gsljax.errors import UserError
 from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, TrainingConfig
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.presets.base import Preset
+from gsljax.report.arm_film import arm_film
+from gsljax.report.film import FilmStyle
 
 _BENCHMARKS: dict[str, Sequence[str]] = {"mt10": MT10, "mt50": MT50}
 
@@ -113,7 +115,16 @@ def make_evaluation_environment(config: MetaWorldConfig) -> Pools:
 
 
 def _tasks(config: MetaWorldConfig, horizon: int) -> Pools:
-    return meta_world(config.env.tasks or _BENCHMARKS[config.env.benchmark], config.env.task_id, horizon)
+    return meta_world(_names(config), config.env.task_id, horizon)
+
+
+def _names(config: MetaWorldConfig) -> Sequence[str]:
+    return config.env.tasks or _BENCHMARKS[config.env.benchmark]
+
+
+def film_style(config: MetaWorldConfig) -> FilmStyle:
+    """Hand, objects and goal, from two sides."""
+    return arm_film(_names(config))
 
 
 def _preset(name: str, number: int, config: MetaWorldConfig) -> Preset:
@@ -124,6 +135,7 @@ def _preset(name: str, number: int, config: MetaWorldConfig) -> Preset:
         config=config,
         make_environment=make_environment,
         make_evaluation_environment=make_evaluation_environment,
+        film_style=film_style,
     )
 
 

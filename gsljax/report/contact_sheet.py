@@ -1,0 +1,73 @@
+"""A contact sheet: one labelled panel for each of many episodes, in one picture."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw
+
+from gsljax.files import write_atomically
+from gsljax.report.film import FAINT, INK, PAPER, font
+
+_GAP = 18
+_LINE_HEIGHT = 17
+_HEADER = 40
+_BETWEEN_MOMENTS = 3
+_WIDEST = {12: 480, 60: 320, 10**9: 220}
+"""Up to so many panels, a panel is so many pixels wide at most."""
+
+
+class Panel(NamedTuple):
+    """One episode: a few pictures of it, all of one size, in their order, and what stands under them."""
+
+    moments: Sequence[Image.Image]
+    title: str
+    facts: str
+
+
+def contact_sheet(panels: Sequence[Panel], header: str) -> Image.Image:
+    """All panels in rows, as many beside each other as make the sheet about four units wide for three high.
+
+    Args:
+      panels: at least one; their pictures have the same size and number.
+      header: the line above them.
+    """
+    widest = next(width for most, width in _WIDEST.items() if len(panels) <= most)
+    first = panels[0].moments
+    share = (widest - _BETWEEN_MOMENTS * (len(first) - 1)) / (len(first) * first[0].width)
+    scale = min(share, 1.0)
+    size = max(1, round(scale * first[0].width)), max(1, round(scale * first[0].height))
+    labels = [text for panel in panels for text in (panel.title, panel.facts)]
+    width = max(len(first) * (size[0] + _BETWEEN_MOMENTS) - _BETWEEN_MOMENTS, *(_width(text) for text in labels))
+    height = size[1] + 2 * _LINE_HEIGHT + 4
+    columns = min(len(panels), max(1, round(math.sqrt(4 / 3 * len(panels) * (height + _GAP) / (width + _GAP)))))
+    rows = -(-len(panels) // columns)
+    columns = -(-len(panels) // rows)  # no emptier than it must be
+    sheet_width = max(columns * (width + _GAP) + _GAP, round(font(15, bold=True).getlength(header)) + 2 * _GAP)
+    sheet = Image.new("RGB", (sheet_width, _HEADER + rows * (height + _GAP)), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_GAP, _HEADER / 2), header, INK, font(15, bold=True), anchor="lm")
+    for place, panel in enumerate(panels):
+        left, top = _GAP + place % columns * (width + _GAP), _HEADER + place // columns * (height + _GAP)
+        for index, moment in enumerate(panel.moments):
+            small = moment if moment.size == size else moment.resize(size, Image.Resampling.BOX)
+            sheet.paste(small, (left + index * (size[0] + _BETWEEN_MOMENTS), top))
+        below = top + size[1] + _LINE_HEIGHT - 1
+        draw.text((left, below), panel.title, INK, font(12, bold=True), anchor="ls")
+        draw.text((left, below + _LINE_HEIGHT), panel.facts, FAINT, font(12), anchor="ls")
+    return sheet
+
+
+def write_contact_sheet(panels: Sequence[Panel], header: str, path: Path) -> None:
+    """Write `contact_sheet` as a PNG.
+
+    Raises:
+      UserError: if it cannot be written.
+    """
+    sheet = contact_sheet(panels, header)
+    write_atomically(path, lambda file: sheet.save(file, "PNG"))
+
+
+def _width(text: str) -> int:
+    return math.ceil(font(12, bold=True).getlength(text))
