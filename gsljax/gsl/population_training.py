@@ -40,6 +40,7 @@ class TrainingStage(NamedTuple):
       budget: samples of all members together; the stage stops before the epoch that would exceed it.
       demonstrations: to imitate, None for none.
       criterion: ends the stage when it fires, and takes the checkpoint nearest to the plateau; None trains to the end.
+      records_members: whether the stage's record lists its members: what each trained on, and its best epoch's return.
     """
 
     name: str
@@ -50,6 +51,7 @@ class TrainingStage(NamedTuple):
     budget: int
     demonstrations: Demonstrations | None = None
     criterion: PlateauCriterion | None = None
+    records_members: bool = False
 
 
 _TrainEpochs = Callable[[Carry, DemonstrationBatch | None, int], tuple[Carry, Epoch, list[dict[str, float]]]]
@@ -184,6 +186,12 @@ def _finish(
         fired_at = done.epochs if plateau is None else plateau
         record["plateau"] = {"fired": plateau is not None, "epoch": fired_at}
         record["plateau"] |= {"checkpoint": chosen, "samples": at_checkpoint.samples}
+    if stage.records_members:
+        best = jax.device_get(carry.best_score)
+        record["members"] = [
+            {"variations": variations.tolist(), "best_return": float(score) if np.isfinite(score) else None}
+            for variations, score in zip(stage.variations, best, strict=True)
+        ]
     record["checkpoint"] = chosen
     directory.finish_stage(record)
     checkpoint.prune(path, keep={chosen})
