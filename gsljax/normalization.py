@@ -19,7 +19,10 @@ STATISTICS = "statistics"
 
 
 class Moments(NamedTuple):
-    """Mean and variance of everything seen so far, each of one entry's shape, and how much that was (scalar)."""
+    """Mean and variance of everything seen so far, each of one entry's shape, and how much that was (scalar).
+
+    Or all three `[G]`, of groups of numbers that are seen apart.
+    """
 
     mean: jax.Array
     variance: jax.Array
@@ -29,6 +32,11 @@ class Moments(NamedTuple):
 def initial_moments(shape: tuple[int, ...] = ()) -> Moments:
     """Of nothing yet: mean 0, variance 1, so that normalising changes nothing."""
     return Moments(jnp.zeros(shape), jnp.ones(shape), jnp.zeros(()))
+
+
+def initial_moments_of_groups(num_groups: int) -> Moments:
+    """Of nothing yet, for each group apart: every field `[G]`."""
+    return initial_moments((num_groups,))._replace(count=jnp.zeros(num_groups))
 
 
 def update_moments(moments: Moments, values: jax.Array, valid: jax.Array) -> Moments:

@@ -15,6 +15,7 @@ from gsljax.normalization import (
     RewardScaling,
     denormalized_values,
     initial_moments,
+    initial_moments_of_groups,
     initial_reward_scaling,
     normalized_values,
     scale_rewards,
@@ -48,7 +49,7 @@ def test_moments_of_groups_are_those_of_every_group_alone():
     group = rng.integers(0, 3, (5, 7, 3)).astype(np.int32)
     valid = rng.random((5, 7, 3)) < 0.7
     values[~valid], group[~valid] = np.nan, 17
-    found = initial_moments((4,))
+    found = initial_moments_of_groups(4)
     for piece, seen, of_group in zip(values, valid, group, strict=True):
         found = jax.jit(update_moments_of_groups)(found, piece, seen, of_group)
     for one in range(3):
@@ -95,7 +96,7 @@ def test_a_network_sees_normalised_and_clipped_observations():
         [2 / np.sqrt(8 / 3), 20 / np.sqrt(200)],
     ]
     np.testing.assert_allclose(network.apply(variables, observation), expected, rtol=1e-5)
-    beside = with_statistics(variables, value=initial_moments((3,)))
+    beside = with_statistics(variables, value=initial_moments_of_groups(3))
     np.testing.assert_array_equal(network.apply(beside, observation), network.apply(variables, observation))
     assert set(update_observations(beside, observation, jnp.ones(3, bool))["statistics"]) == {"observation", "value"}
     plain = {"params": {}}
@@ -120,7 +121,7 @@ def test_rewards_scaled_by_variation_by_hand():
     variation = jnp.array([[0, 0, 2], [0, 0, 2], [1, 2, 0]])
     ended = jnp.array([[False] * 3, [True] * 3, [False] * 3])
     valid = jnp.array([[True] * 3, [True] * 3, [False] * 3])
-    fresh = RewardScaling(jnp.zeros(3), initial_moments((3,)))
+    fresh = RewardScaling(jnp.zeros(3), initial_moments_of_groups(3))
     scaling, scaled = scale_rewards(fresh, reward, ended, valid, variation, discount=0.5, clip=3.5)
     np.testing.assert_array_equal(scaling.discounted, np.zeros(3))
     std = np.std([1.0, 2.5, 4.0, 6.0]), 7.5  # of 30 and 45: 7.5

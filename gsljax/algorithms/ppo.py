@@ -34,7 +34,7 @@ from gsljax.losses import (
 from gsljax.normalization import (
     RewardScaling,
     denormalized_values,
-    initial_moments,
+    initial_moments_of_groups,
     initial_reward_scaling,
     normalized_values,
     scale_rewards,
@@ -252,7 +252,7 @@ def make_policy_phase(
                 "layers of its own (a value_trunk); give it some, or leave value_learning_rate None."
             )
         if by_variation:
-            fresh = initial_moments((spec.num_variations,))
+            fresh = initial_moments_of_groups(spec.num_variations)
             params = with_statistics(params, **dict.fromkeys(by_variation, fresh))
         memory = {}
         if config.normalize_rewards:
