@@ -193,6 +193,8 @@ def collect_demonstrations(
     if spec.has_success:
         record["success"] = float(np.mean(successes))
     record |= {"kept_episodes": kept.num_episodes, "kept_pairs": kept.num_pairs}
+    counted = zip(*np.unique(kept.variation, return_counts=True), strict=True)
+    record["kept_per_variation"] = {str(variation): int(count) for variation, count in counted}
     _finish_single_epoch_stage(experiment, started, record)
     return kept
 

@@ -191,6 +191,8 @@ def test_specialists_are_trained_for_what_is_below_the_threshold_and_the_best_de
     by_player = {(int(s), int(v)) for s, v in zip(played.source, played.variation, strict=True)}
     assert by_player == {(0, 0), (1, 1), (GENERALIST, 2), (GENERALIST, 3)}
     assert np.sum(played.source == 0) == np.sum(played.source == 1) == 4
+    (record,) = [stage for stage in summary["stages"] if stage["name"] == "demonstrations"]
+    assert record["kept_per_variation"] == {"0": 4, "1": 4, "2": 2, "3": 2}
 
     control = dataclasses.replace(UP_TO_FOUR, method="gsl-no-demonstrations")
     other = api.train(PRESET, control, tmp_path / "control", start_from=path, quiet=True)
