@@ -17,7 +17,19 @@ from gsljax.networks.mlp import MLP
 from gsljax.normalization import Moments, with_statistics
 from gsljax.population import over_members
 from gsljax.train_state import take
-from tests.algorithms.test_ppo import CONTINUOUS, LANES, SAMPLES, STEPS, assert_same, random_rollout, spec_of
+from tests import probe_environments as probes
+from tests.algorithms.learning import learn
+from tests.algorithms.test_ppo import (
+    CONTINUOUS,
+    LANES,
+    LEARNING,
+    SAMPLES,
+    STEPS,
+    VALUES,
+    assert_same,
+    random_rollout,
+    spec_of,
+)
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
@@ -84,6 +96,24 @@ def test_the_unit_and_the_origin_of_a_variations_rewards_do_not_matter():
     assert_same(found, expected, rtol=1e-3, atol=1e-4)
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), found, state.params["params"])
     assert min(jax.tree.leaves(moved)) > 1e-3
+
+
+def test_normalised_values_of_probes_mean_their_known_returns():
+    """Each probe is a variation and a member; truncations bootstrap from what the network means, not its output."""
+    config = dataclasses.replace(LEARNING, normalize_values=True, normalize_advantages="variation")
+    made = []
+
+    def make(spec):
+        made.append(ActorCritic(spec.action, hidden=(32,), activation="tanh"))
+        return make_ppo(made[0], spec, config)
+
+    _, states = learn(probes.DISCRETE, make, 400)
+    for variation, (name, state) in enumerate(states.items()):
+        moments = state.params["statistics"]["value"]
+        for observation, expected in VALUES[name].items():
+            _, output = made[0].apply(state.params, jnp.asarray(observation, jnp.float32))
+            value = moments.mean[variation] + jnp.sqrt(moments.variance[variation]) * output
+            np.testing.assert_allclose(value, expected, atol=0.05, err_msg=f"{name} {observation}")
 
 
 def test_masked_steps_change_nothing_bit_for_bit():
