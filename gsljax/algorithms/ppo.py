@@ -150,9 +150,10 @@ def hyperparameters(config: PPOConfig, imitation: ImitationConfig | None = None)
         "anneal_samples": math.inf,
     }
     values = {name: getattr(config, name) for name in PPOHyperparameters._fields if name not in apart} | apart
-    return PPOHyperparameters(
-        **{name: None if value is None else jnp.asarray(value, jnp.float32) for name, value in values.items()}
-    )
+    arrays: dict[str, Any] = {
+        name: None if value is None else jnp.asarray(value, jnp.float32) for name, value in values.items()
+    }
+    return PPOHyperparameters(**arrays)
 
 
 class _Samples(NamedTuple):

@@ -29,4 +29,4 @@ def test_the_previous_frame_is_the_users_choice(how, size):
     config = META_WORLD[0].config
     config = dataclasses.replace(config, env=dataclasses.replace(config.env, previous_frame=how))
     for make in (META_WORLD[0].make_environment, META_WORLD[0].make_evaluation_environment):
-        assert make(config).spec.observation_shape == (size,)
+        assert make is not None and make(config).spec.observation_shape == (size,)
