@@ -1,4 +1,8 @@
-"""Running statistics: of observations, inside the network's variables, and of rewards, in an algorithm's memory."""
+"""Running statistics: of observations, inside the network's variables, and of rewards, in an algorithm's memory.
+
+Those of each variation, of rewards or of value targets, are beside the observations': what a network has learnt is in
+their units, so that they go wherever it goes.
+"""
 
 from typing import Any, NamedTuple, cast
 
@@ -7,14 +11,18 @@ import jax
 import jax.numpy as jnp
 
 from gsljax.errors import UserError
+from gsljax.losses import masked_mean_by_group
 from gsljax.types import EnvSpec
 
 STATISTICS = "statistics"
-"""The Flax collection that holds a network's observation statistics: inherited, kept and saved with its parameters."""
+"""The Flax collection that holds a network's statistics: inherited, kept and saved with its parameters."""
 
 
 class Moments(NamedTuple):
-    """Mean and variance of everything seen so far, each of one entry's shape, and how much that was (scalar)."""
+    """Mean and variance of everything seen so far, each of one entry's shape, and how much that was (scalar).
+
+    Or all three `[G]`, of groups of numbers that are seen apart.
+    """
 
     mean: jax.Array
     variance: jax.Array
@@ -24,6 +32,11 @@ class Moments(NamedTuple):
 def initial_moments(shape: tuple[int, ...] = ()) -> Moments:
     """Of nothing yet: mean 0, variance 1, so that normalising changes nothing."""
     return Moments(jnp.zeros(shape), jnp.ones(shape), jnp.zeros(()))
+
+
+def initial_moments_of_groups(num_groups: int) -> Moments:
+    """Of nothing yet, for each group apart: every field `[G]`."""
+    return initial_moments((num_groups,))._replace(count=jnp.zeros(num_groups))
 
 
 def update_moments(moments: Moments, values: jax.Array, valid: jax.Array) -> Moments:
@@ -41,14 +54,36 @@ def update_moments(moments: Moments, values: jax.Array, valid: jax.Array) -> Mom
     weight = valid.reshape(*valid.shape, *[1] * (values.ndim - valid.ndim))
     values = jnp.where(weight, values.astype(jnp.float32), 0.0)
     count = jnp.sum(valid, dtype=jnp.float32)
-    total = moments.count + count
-    share = count / jnp.maximum(total, 1.0)
     mean = jnp.sum(values, axes) / jnp.maximum(count, 1.0)
     variance = jnp.sum(jnp.where(weight, jnp.square(values - mean), 0.0), axes) / jnp.maximum(count, 1.0)
-    shift = mean - moments.mean
-    merged = (1 - share) * moments.variance + share * variance + share * (1 - share) * jnp.square(shift)
+    return _merged(moments, Moments(mean, variance, count))
+
+
+def update_moments_of_groups(moments: Moments, values: jax.Array, valid: jax.Array, group: jax.Array) -> Moments:
+    """The moments of each group with more values, exact for the whole history; `update_moments` of every group's own.
+
+    Args:
+      moments: of G groups, each field `[G]`.
+      values, valid: `[...]`; what is not valid has no weight, and may be NaN.
+      group: `[...]` int32, which group each value belongs to; anything where not valid.
+
+    Returns:
+      The new moments; those of groups without a valid value are unchanged.
+    """
+    num_groups = moments.mean.shape[0]
+    count = jax.ops.segment_sum(valid.reshape(-1).astype(jnp.float32), group.reshape(-1), num_groups)
+    mean = masked_mean_by_group(values, valid, group, num_groups)
+    variance = masked_mean_by_group(jnp.square(values - mean[group]), valid, group, num_groups)
+    return _merged(moments, Moments(mean, variance, count))
+
+
+def _merged(moments: Moments, more: Moments) -> Moments:
+    total = moments.count + more.count
+    share = more.count / jnp.maximum(total, 1.0)
+    shift = more.mean - moments.mean
+    merged = (1 - share) * moments.variance + share * more.variance + share * (1 - share) * jnp.square(shift)
     updated = Moments(moments.mean + share * shift, merged, total)
-    return jax.tree.map(lambda new, old: jnp.where(count > 0, new, old), updated, moments)
+    return jax.tree.map(lambda new, old: jnp.where(more.count > 0, new, old), updated, moments)
 
 
 class NormalizedObservation(nn.Module):
@@ -101,14 +136,55 @@ def with_normalized_observations(network: nn.Module, spec: EnvSpec) -> Normalize
 
 def update_observations(variables: Any, observation: jax.Array, valid: jax.Array) -> Any:
     """A `NormalizedObservation`'s variables with more observations `[..., *shape]` in them; others as they are."""
-    if STATISTICS not in variables:
+    if "observation" not in variables.get(STATISTICS, {}):
         return variables
-    moments = update_moments(variables[STATISTICS]["observation"], observation, valid)
-    return {**variables, STATISTICS: {"observation": moments}}
+    moments = update_moments(statistics_of(variables, "observation"), observation, valid)
+    return with_statistics(variables, observation=moments)
+
+
+def with_statistics(variables: Any, **moments: Moments) -> Any:
+    """A network's variables with these statistics in them, beside the others that they hold."""
+    return {**variables, STATISTICS: {**variables.get(STATISTICS, {}), **moments}}
+
+
+def statistics_of(variables: Any, name: str) -> Moments:
+    """One of the statistics in a network's variables."""
+    return variables[STATISTICS][name]
+
+
+def normalized_values(moments: Moments, value: jax.Array, variation: jax.Array) -> jax.Array:
+    """Values or value targets `[T, N]` in the units of their variation's std, from its mean; moments `[V]`.
+
+    As in PopArt (van Hasselt et al. 2016; for several tasks Hessel et al. 2018), but when the moments move, the network
+    is left as it is: one head serves all variations, so that its weights could make up for one of them only. What a
+    prediction means then moves as well, by as much as new returns move the moments of all returns so far.
+    """
+    return (value - moments.mean[variation]) / _std(moments)[variation]
+
+
+def denormalized_values(moments: Moments, value: jax.Array, variation: jax.Array, valid: jax.Array) -> jax.Array:
+    """What a network that predicts normalised values means by them, as returns.
+
+    Args:
+      moments: of each variation, `[V]`.
+      value: `[T + 1, N]`, of a rollout's observations.
+      variation: `[T, N]`, which was played; in a reset step already the next one.
+      valid: `[T, N]` bool; the value before a step that is not, of an episode's final observation, is that episode's.
+    """
+    before = jnp.concatenate([variation[:1], variation[:-1]])
+    of_value = jnp.concatenate([jnp.where(valid, variation, before), variation[-1:]])
+    return moments.mean[of_value] + _std(moments)[of_value] * value
+
+
+def _std(moments: Moments) -> jax.Array:
+    return jnp.sqrt(moments.variance + 1e-8)
 
 
 class RewardScaling(NamedTuple):
-    """Statistics of the discounted return of every lane: `discounted` `[N]`, and `moments` of all its values."""
+    """Statistics of the discounted return of every lane: `discounted` `[N]`, and `moments` of all its values.
+
+    The moments are those of each variation, `[V]`, where rewards are scaled by variation.
+    """
 
     discounted: jax.Array
     moments: Moments
@@ -124,6 +200,7 @@ def scale_rewards(
     reward: jax.Array,
     ended: jax.Array,
     valid: jax.Array,
+    variation: jax.Array | None = None,
     discount: float = 0.99,
     clip: float = 10.0,
 ) -> tuple[RewardScaling, jax.Array]:
@@ -135,6 +212,8 @@ def scale_rewards(
     Args:
       scaling: so far.
       reward, ended, valid: `[T, N]`; a step that is not valid changes nothing.
+      variation: `[T, N]` int32; each step's reward is then divided by the std over all steps of its variation, in
+        whichever lanes. None takes the std over all steps.
       discount: γ of the return.
       clip: largest magnitude of a scaled reward.
 
@@ -148,6 +227,11 @@ def scale_rewards(
         return jnp.where(ended & valid, 0.0, grown), grown
 
     discounted, returns = jax.lax.scan(step, scaling.discounted, (reward, ended, valid))
-    moments = update_moments(scaling.moments, returns, valid)
-    scaled = jnp.clip(reward / jnp.sqrt(moments.variance + 1e-8), -clip, clip)
+    if variation is None:
+        moments = update_moments(scaling.moments, returns, valid)
+        std = _std(moments)
+    else:
+        moments = update_moments_of_groups(scaling.moments, returns, valid, variation)
+        std = _std(moments)[variation]
+    scaled = jnp.clip(reward / std, -clip, clip)
     return RewardScaling(discounted, moments), scaled

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Tree = TypeVar("Tree")
 
@@ -45,8 +46,8 @@ def clone(member: Tree, count: int) -> Tree:
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), member)
 
 
-def take(members: Tree, index: int | jax.Array) -> Tree:
-    """Member number `index` of a population, without the member axis."""
+def take(members: Tree, index: int | np.ndarray | jax.Array) -> Tree:
+    """Member number `index` of a population, without the member axis; for several numbers a population of those."""
     return jax.tree.map(lambda x: x[index], members)
 
 

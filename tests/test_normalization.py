@@ -10,12 +10,19 @@ from gsljax.algorithms import PPOConfig, make_ppo
 from gsljax.errors import UserError
 from gsljax.networks import ActorCritic
 from gsljax.normalization import (
+    Moments,
     NormalizedObservation,
+    RewardScaling,
+    denormalized_values,
     initial_moments,
+    initial_moments_of_groups,
     initial_reward_scaling,
+    normalized_values,
     scale_rewards,
     update_moments,
+    update_moments_of_groups,
     update_observations,
+    with_statistics,
 )
 from gsljax.types import ActionSpec, EnvSpec
 from tests.algorithms.test_ppo import random_rollout
@@ -34,6 +41,40 @@ def test_moments_of_pieces_are_those_of_the_whole():
     assert moments.count == valid.sum()
     same = update_moments(moments, values[0], np.zeros_like(valid[0]))
     jax.tree.map(np.testing.assert_array_equal, same, moments)
+
+
+def test_moments_of_groups_are_those_of_every_group_alone():
+    rng = np.random.default_rng(0)
+    values = (rng.normal(size=(5, 7, 3)) * [1.0, 5.0, 9.0]).astype(np.float32)
+    group = rng.integers(0, 3, (5, 7, 3)).astype(np.int32)
+    valid = rng.random((5, 7, 3)) < 0.7
+    values[~valid], group[~valid] = np.nan, 17
+    found = initial_moments_of_groups(4)
+    for piece, seen, of_group in zip(values, valid, group, strict=True):
+        found = jax.jit(update_moments_of_groups)(found, piece, seen, of_group)
+    for one in range(3):
+        alone = values[valid & (group == one)]
+        np.testing.assert_allclose(found.mean[one], alone.mean(), rtol=1e-5)
+        np.testing.assert_allclose(found.variance[one], alone.var(), rtol=1e-5)
+        assert found.count[one] == len(alone)
+    assert (found.mean[3], found.variance[3], found.count[3]) == (0, 1, 0)  # never seen
+    same = update_moments_of_groups(found, values[0], np.zeros_like(valid[0]), group[0])
+    jax.tree.map(np.testing.assert_array_equal, same, found)
+
+
+def test_values_are_normalised_by_the_variation_that_they_are_of():
+    """Two variations, means 10 and -1, stds 2 and ½. Lane 0 goes on from variation 0 to 1 at step 1, a reset."""
+    moments = Moments(jnp.array([10.0, -1.0]), jnp.array([4.0, 0.25]), jnp.array([5.0, 5.0]))
+    variation = jnp.array([[0, 1], [1, 1], [1, 1]])
+    valid = jnp.array([[True, True], [False, True], [True, True]])
+    value = jnp.array([[1.0, 1.0], [2.0, 2.0], [1.0, 0.0], [4.0, -2.0]])
+    # The value before the reset step is of variation 0's final observation.
+    expected = [[12.0, -0.5], [14.0, 0.0], [-0.5, -1.0], [1.0, -2.0]]
+    for function in (denormalized_values, jax.jit(denormalized_values)):
+        np.testing.assert_allclose(function(moments, value, variation, valid), expected, rtol=1e-6)
+    target = jnp.array([[12.0, -0.5], [0.0, 0.0], [-0.5, -1.0]])
+    found = np.where(valid, normalized_values(moments, target, variation), 0.0)
+    np.testing.assert_allclose(found, [[1.0, 1.0], [0.0, 2.0], [1.0, 0.0]], rtol=1e-6)
 
 
 def test_a_network_sees_normalised_and_clipped_observations():
@@ -55,6 +96,9 @@ def test_a_network_sees_normalised_and_clipped_observations():
         [2 / np.sqrt(8 / 3), 20 / np.sqrt(200)],
     ]
     np.testing.assert_allclose(network.apply(variables, observation), expected, rtol=1e-5)
+    beside = with_statistics(variables, value=initial_moments_of_groups(3))
+    np.testing.assert_array_equal(network.apply(beside, observation), network.apply(variables, observation))
+    assert set(update_observations(beside, observation, jnp.ones(3, bool))["statistics"]) == {"observation", "value"}
     plain = {"params": {}}
     assert update_observations(plain, observation, jnp.ones(3, bool)) is plain
 
@@ -69,6 +113,21 @@ def test_scaled_rewards_by_hand():
     np.testing.assert_allclose(scaling.discounted, [3.0, 4.0])
     np.testing.assert_allclose(scaling.moments.variance, returns.var(), rtol=1e-5)
     np.testing.assert_allclose(scaled, np.clip(reward / returns.std(), -5, 5), rtol=1e-5)
+
+
+def test_rewards_scaled_by_variation_by_hand():
+    """γ ½. Variation 0 in lanes 0 and 1, with the returns 1, 2.5 and 4, 6; variation 2 in lane 2: 30, 45."""
+    reward = jnp.array([[1.0, 4.0, 30.0], [2.0, 4.0, 30.0], [99.0, 99.0, np.nan]])
+    variation = jnp.array([[0, 0, 2], [0, 0, 2], [1, 2, 0]])
+    ended = jnp.array([[False] * 3, [True] * 3, [False] * 3])
+    valid = jnp.array([[True] * 3, [True] * 3, [False] * 3])
+    fresh = RewardScaling(jnp.zeros(3), initial_moments_of_groups(3))
+    scaling, scaled = scale_rewards(fresh, reward, ended, valid, variation, discount=0.5, clip=3.5)
+    np.testing.assert_array_equal(scaling.discounted, np.zeros(3))
+    std = np.std([1.0, 2.5, 4.0, 6.0]), 7.5  # of 30 and 45: 7.5
+    np.testing.assert_allclose(scaling.moments.variance, [std[0] ** 2, 1.0, std[1] ** 2], rtol=1e-5)
+    expected = [[1 / std[0], 4 / std[0], 3.5], [2 / std[0], 4 / std[0], 3.5]]  # 30 / 7.5 is clipped
+    np.testing.assert_allclose(scaled[:2], np.minimum(expected, 3.5), rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])

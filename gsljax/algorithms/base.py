@@ -10,7 +10,11 @@ from gsljax.types import DemonstrationBatch, Metrics, Rollout
 
 
 class ActorOutput(NamedTuple):
-    """What acting yields for each lane: `action` `[N, ...]`, its `log_prob` `[N]`, and the `value` `[N]`."""
+    """What acting yields for each lane: `action` `[N, ...]`, its `log_prob` `[N]`, and the `value` `[N]`.
+
+    The value is the network's own: where that predicts normalised values, `update` turns a rollout's into returns, as
+    only the rollout says of which variation they are.
+    """
 
     action: jax.Array
     log_prob: jax.Array

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from gsljax.algorithms.base import Algorithm
 from gsljax.algorithms.imitation import ImitationConfig
+from gsljax.algorithms.optimizer import descend
 from gsljax.algorithms.ppo import PPOConfig, make_policy_phase
 from gsljax.conditions import any_member
 from gsljax.distributions import Distribution
@@ -68,7 +69,7 @@ def make_ppg(
     """PPG for a network with an auxiliary value, such as `PhasicActorCritic`.
 
     Every `policy_phases`-th `update` ends with the auxiliary phase: over all stored rollouts, π_old taken once at its
-    start, the value targets as they were in their policy phases, its own Adam with the same learning rate.
+    start, the value targets as they were in their policy phases, its own Adam with the same learning rates.
     Demonstrations enter the policy phases as in PPO.
 
     Args:
@@ -79,7 +80,15 @@ def make_ppg(
 
     Returns:
       The bundle. `init` needs the rollouts' shape `(T, N)`. Metrics of the auxiliary phase are 0 in updates without it.
+
+    Raises:
+      UserError: as `make_ppo`, and if values are to be normalised.
     """
+    if config.ppo.normalize_values:
+        raise UserError(
+            "PPG's ppo.normalize_values is True, but must be False: its auxiliary phase learns from stored targets, "
+            "which would be in the units of several updates."
+        )
     phase = make_policy_phase(network, spec, config.ppo, imitation, discriminator)
     apply = cast(Callable[..., tuple[Distribution, jax.Array, jax.Array]], phase.network.apply)
     optimizer = phase.optimizer
@@ -108,7 +117,7 @@ def make_ppg(
         kl = old_policy.kl(policy)
         return auxiliary_phase_loss(auxiliary_value, value, target, kl, valid, config.clone_weight)
 
-    def auxiliary_phase(params, stored: AuxiliaryMemory, learning_rate, key):
+    def auxiliary_phase(params, stored: AuxiliaryMemory, learning_rates, key):
         num_phases, _, num_lanes = stored.valid.shape
         old_policy = jax.lax.map(lambda x: apply(params, x, method="with_auxiliary")[0], stored.observation)
 
@@ -123,8 +132,7 @@ def make_ppg(
             parts = stored.observation, stored.target, stored.valid, old_policy
             gradient, metrics = jax.grad(loss, has_aux=True)(params, *jax.tree.map(of_minibatch, parts))
             direction, optimizer_state = optimizer.update(gradient, optimizer_state)
-            params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
-            return (params, optimizer_state), metrics
+            return (descend(params, direction, *learning_rates), optimizer_state), metrics
 
         num_pairs = num_phases * num_lanes
         minibatches = shuffled_minibatches(key, num_pairs, config.auxiliary_epochs, config.auxiliary_minibatch)
@@ -147,7 +155,8 @@ def make_ppg(
         due = index == config.policy_phases - 1
         key, phase_key = jax.random.split(state.key)
 
-        arguments = state.params, stored, metrics["learning_rate"], phase_key
+        learning_rates = [metrics[name] for name in ("learning_rate", "value_learning_rate") if name in metrics]
+        arguments = state.params, stored, learning_rates, phase_key
 
         def run():
             return jax.tree.map(lambda new, old: jnp.where(due, new, old), auxiliary_phase(*arguments), skip())

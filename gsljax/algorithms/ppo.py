@@ -5,8 +5,9 @@ Formulas: `gsljax.losses.ppo`, `gsljax.losses.returns`; the common settings of t
 
 import dataclasses
 import math
+import typing
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -17,6 +18,7 @@ from gsljax.algorithms.adversary import PolicyPairs
 from gsljax.algorithms.base import ActFunction, ActorOutput, Algorithm, InitFunction
 from gsljax.algorithms.checks import check_demonstrations, check_network, check_rollout
 from gsljax.algorithms.imitation import ImitationConfig, adversary_of, imitation_loss, usable_imitation
+from gsljax.algorithms.optimizer import clipped_adam, descend, has_value_network
 from gsljax.distributions import Distribution
 from gsljax.errors import UserError
 from gsljax.losses import (
@@ -25,25 +27,36 @@ from gsljax.losses import (
     explained_variance,
     generalized_advantages,
     normalize,
+    normalize_by_group,
     value_loss,
     zero_invalid,
 )
 from gsljax.normalization import (
+    RewardScaling,
+    denormalized_values,
+    initial_moments_of_groups,
     initial_reward_scaling,
+    normalized_values,
     scale_rewards,
+    statistics_of,
+    update_moments_of_groups,
     update_observations,
     with_normalized_observations,
+    with_statistics,
 )
 from gsljax.shuffling import shuffled_minibatches
 from gsljax.train_state import TrainState
 from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Rollout, Scalar
+
+Scope = Literal["all", "variation"]
+"""Whether something is normalised over all samples alike, or over those of each variation apart."""
 
 
 class PPOHyperparameters(NamedTuple):
     """The traced hyperparameters: members of one population may differ in them without recompiling.
 
     They are the fields of `PPOConfig` and `ImitationConfig`, and `anneal_samples`: the number of samples over which the
-    learning rate falls linearly to 0 (infinity keeps it constant).
+    learning rates fall linearly to 0 (infinity keeps them constant).
     """
 
     learning_rate: Scalar
@@ -54,6 +67,7 @@ class PPOHyperparameters(NamedTuple):
     entropy_coefficient: Scalar
     value_coefficient: Scalar
     imitation_weight: Scalar
+    value_learning_rate: Scalar | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +76,9 @@ class PPOConfig:
 
     learning_rate: float = 3e-4
     """Adam's step size."""
+    value_learning_rate: float | None = None
+    """Adam's step size for the value network, which is then clipped by a norm of its own too; None takes learning_rate
+    and clips both as one. It needs a value network that shares no layers with the policy."""
     discount: float = 0.99
     """γ."""
     gae_lambda: float = 0.95
@@ -77,13 +94,20 @@ class PPOConfig:
     minibatch_size: int = 500
     """Samples per gradient step; what does not fill a minibatch is left out, another part in every pass."""
     max_grad_norm: float = 0.5
-    """Gradients are scaled down to this global norm."""
+    """Gradients are scaled down to this global norm (of each network, where value_learning_rate is set)."""
     clip_value_loss: bool = False
     """Whether the value loss is clipped too."""
     normalize_observations: bool = False
     """Whether the networks see observations normalised by running statistics."""
     normalize_rewards: bool = False
     """Whether rewards are divided by the std of the running discounted return (gamma 0.99, clipped to 10)."""
+    reward_scope: Scope = "all"
+    """Of which returns normalize_rewards takes the std: of all, or for each variation's rewards of that variation's."""
+    normalize_values: bool = False
+    """Whether the value network predicts returns shifted and scaled by the running mean and std of each variation's
+    (PPO only); without, it predicts returns."""
+    normalize_advantages: Scope = "all"
+    """Over which samples of a rollout advantages get mean 0 and std 1: over all, or over those of each variation."""
 
     def __post_init__(self):
         for name in ("num_epochs", "minibatch_size"):
@@ -92,6 +116,13 @@ class PPOConfig:
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"PPO's {name} is {getattr(self, name)}, but must be positive and finite.")
+        if self.value_learning_rate is not None and not 0 < self.value_learning_rate < math.inf:
+            raise UserError(
+                f"PPO's value_learning_rate is {self.value_learning_rate}, but must be positive and finite, or None."
+            )
+        for name in ("reward_scope", "normalize_advantages"):
+            if getattr(self, name) not in typing.get_args(Scope):
+                raise UserError(f"PPO's {name} is {getattr(self, name)!r}, but must be 'all' or 'variation'.")
         if not self.max_grad_norm > 0:
             raise UserError(f"PPO's max_grad_norm is {self.max_grad_norm}, but must be positive.")
         for name in ("entropy_coefficient", "value_coefficient"):
@@ -101,19 +132,32 @@ class PPOConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"PPO's {name} is {getattr(self, name)}, but must lie between 0 and 1.")
 
+    @property
+    def kept_statistics(self) -> tuple[str, ...]:
+        """Which running statistics go with the network's parameters, into clones and best checkpoints."""
+        kept = {
+            "observation": self.normalize_observations,
+            "value": self.normalize_values,
+            "reward": self.normalize_rewards and self.reward_scope == "variation",
+        }
+        return tuple(name for name, is_kept in kept.items() if is_kept)
+
 
 def hyperparameters(config: PPOConfig, imitation: ImitationConfig | None = None) -> PPOHyperparameters:
-    """The traced part of a configuration, as strongly typed float32 scalars."""
+    """The traced part of a configuration, as strongly typed float32 scalars; None where there is none."""
     apart = {
         "imitation_weight": imitation.weight if imitation else 0.0,
         "anneal_samples": math.inf,
     }
     values = {name: getattr(config, name) for name in PPOHyperparameters._fields if name not in apart} | apart
-    return PPOHyperparameters(**{name: jnp.asarray(value, jnp.float32) for name, value in values.items()})
+    arrays: dict[str, Any] = {
+        name: None if value is None else jnp.asarray(value, jnp.float32) for name, value in values.items()
+    }
+    return PPOHyperparameters(**arrays)
 
 
 class _Samples(NamedTuple):
-    """A rollout's samples, flattened to `[B, ...]`, with what the losses need."""
+    """A rollout's samples, flattened to `[B, ...]`, with what the losses need; values and targets as the network's."""
 
     observation: jax.Array
     action: jax.Array
@@ -193,7 +237,8 @@ def make_policy_phase(
         network = with_normalized_observations(network, spec)
     check_network("PPO", network, spec)
     apply = cast(Callable[[Any, jax.Array], tuple[Distribution, jax.Array]], network.apply)
-    optimizer = optax.chain(clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=1e-5))
+    optimizer = clipped_adam(config.max_grad_norm, config.value_learning_rate is not None)
+    by_variation = tuple(name for name in config.kept_statistics if name != "observation")
     has_imitation_loss = imitation is not None and imitation.has_loss
     reinforcement = 0.0 if imitation is not None and imitation.method == "bc" else 1.0
     adversary = adversary_of(imitation, spec, lambda p, o, a: apply(p, o)[0].log_prob(a), discriminator)
@@ -202,11 +247,20 @@ def make_policy_phase(
         params_key, state_key, adversary_key = jax.random.split(key, 3)
         observation = jnp.zeros((1, *spec.observation_shape), spec.observation_dtype)
         params = network.init(params_key, observation)
+        if config.value_learning_rate is not None and not has_value_network(params):
+            raise UserError(
+                f"PPO's value_learning_rate is set, but the value of the network {type(network).__name__} has no "
+                "layers of its own (a value_trunk); give it some, or leave value_learning_rate None."
+            )
+        if by_variation:
+            fresh = initial_moments_of_groups(spec.num_variations)
+            params = with_statistics(params, **dict.fromkeys(by_variation, fresh))
         memory = {}
         if config.normalize_rewards:
             if rollout_shape is None:
                 raise UserError("PPO with normalize_rewards needs the rollouts' shape (steps, lanes) in init.")
-            memory["reward_scaling"] = initial_reward_scaling(rollout_shape[1])
+            fresh_scaling = initial_reward_scaling(rollout_shape[1])
+            memory["reward_scaling"] = fresh_scaling.discounted if "reward" in by_variation else fresh_scaling
         if adversary is not None:
             memory["adversary"] = adversary.init(adversary_key)
         zero = jnp.zeros((), jnp.int32)
@@ -255,9 +309,9 @@ def make_policy_phase(
 
     def shaped(
         state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None, key: jax.Array
-    ) -> tuple[Rollout, dict[str, Any], Metrics]:
-        """The rollout with the rewards that PPO is to see, the memory afterwards, and metrics."""
-        memory, metrics = dict(state.memory), {}
+    ) -> tuple[Rollout, Any, dict[str, Any], Metrics]:
+        """The rollout with the rewards that PPO is to see, the parameters and the memory afterwards, and metrics."""
+        params, memory, metrics = state.params, dict(state.memory), {}
         if adversary is not None:
             assert demonstrations is not None and imitation is not None
             key, pairs_key = jax.random.split(key)
@@ -272,23 +326,40 @@ def make_policy_phase(
             memory["adversary"] = trained
         if config.normalize_rewards:
             ended = rollout.terminated | rollout.truncated
-            memory["reward_scaling"], reward = scale_rewards(
-                memory["reward_scaling"], rollout.reward, ended, rollout.valid
-            )
+            if "reward" in by_variation:
+                scaling = RewardScaling(memory["reward_scaling"], statistics_of(params, "reward"))
+                scaling, reward = scale_rewards(scaling, rollout.reward, ended, rollout.valid, rollout.variation)
+                memory["reward_scaling"] = scaling.discounted
+                params = with_statistics(params, reward=scaling.moments)
+            else:
+                memory["reward_scaling"], reward = scale_rewards(
+                    memory["reward_scaling"], rollout.reward, ended, rollout.valid
+                )
             rollout = rollout._replace(reward=reward)
-        return rollout, memory, metrics
+        return rollout, params, memory, metrics
 
-    def prepare(rollout: Rollout, traced: PPOHyperparameters) -> tuple[_Samples, jax.Array]:
+    def prepare(params: Any, rollout: Rollout, traced: PPOHyperparameters) -> tuple[_Samples, Any, jax.Array]:
+        """What the losses need, the parameters with the values' statistics moved, and A_max."""
+        valid, variation, value = rollout.valid, rollout.variation, rollout.value
+        if config.normalize_values:  # as they were when these values were predicted
+            value = denormalized_values(statistics_of(params, "value"), value, variation, valid)
         advantage = generalized_advantages(
-            rollout.reward, rollout.value, rollout.terminated, rollout.truncated, rollout.valid,
-            traced.discount, traced.gae_lambda,
-        )  # fmt: skip
-        value = rollout.value[:-1]
+            rollout.reward, value, rollout.terminated, rollout.truncated, valid, traced.discount, traced.gae_lambda
+        )
+        value = value[:-1]
+        target = advantage + value
+        if config.normalize_values:
+            moments = update_moments_of_groups(statistics_of(params, "value"), target, valid, variation)
+            value, target = (normalized_values(moments, x, variation) for x in (value, target))
+            params = with_statistics(params, value=moments)
         pairs = _masked(rollout)
-        advantage_max = jnp.max(jnp.where(rollout.valid, advantage, 0.0))  # never negative: it would repel
-        by_step = rollout.valid, rollout.log_prob, value, normalize(advantage, rollout.valid), advantage + value
-        valid, *others = (x.reshape(-1) for x in by_step)
-        return _Samples(pairs.observation, pairs.action, valid, *others), advantage_max
+        advantage_max = jnp.max(jnp.where(valid, advantage, 0.0))  # never negative: it would repel
+        if config.normalize_advantages == "variation":
+            scaled = normalize_by_group(advantage, valid, variation, spec.num_variations)
+        else:
+            scaled = normalize(advantage, valid)
+        flat, *others = (x.reshape(-1) for x in (valid, rollout.log_prob, value, scaled, target))
+        return _Samples(pairs.observation, pairs.action, flat, *others), params, advantage_max
 
     def update(
         state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None = None
@@ -298,8 +369,8 @@ def make_policy_phase(
         _check_size(rollout.valid.size)
         check_demonstrations("PPO", demonstrations, num_demonstration_pairs(rollout.valid.size), spec)
         key, shuffle_key, reward_key = jax.random.split(state.key, 3)
-        rollout, memory, reward_metrics = shaped(state, rollout, demonstrations, reward_key)
-        samples, advantage_max = prepare(rollout, state.hyperparameters)
+        rollout, params, memory, reward_metrics = shaped(state, rollout, demonstrations, reward_key)
+        samples, params, advantage_max = prepare(params, rollout, state.hyperparameters)
 
         def minibatch_step(carry, index_and_rows):
             params, optimizer_state = carry
@@ -314,14 +385,16 @@ def make_policy_phase(
                 metrics |= extra_metrics
             metrics["gradient_norm"] = optax.tree.norm(gradient)
             direction, optimizer_state = optimizer.update(gradient, optimizer_state)
-            params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
-            return (params, optimizer_state), metrics
+            return (descend(params, direction, *learning_rates), optimizer_state), metrics
 
         traced = state.hyperparameters
-        learning_rate = traced.learning_rate * jnp.maximum(0.0, 1 - state.num_samples / traced.anneal_samples)
+        left = jnp.maximum(0.0, 1 - state.num_samples / traced.anneal_samples)
+        learning_rates = [
+            rate * left for rate in (traced.learning_rate, traced.value_learning_rate) if rate is not None
+        ]
         rows = shuffled_minibatches(shuffle_key, samples.valid.shape[0], config.num_epochs, config.minibatch_size)
         (params, optimizer_state), metrics = jax.lax.scan(
-            minibatch_step, (state.params, state.optimizer_state), (jnp.arange(rows.shape[0]), rows)
+            minibatch_step, (params, state.optimizer_state), (jnp.arange(rows.shape[0]), rows)
         )
         metrics = jax.tree.map(jnp.mean, metrics)
         if has_imitation_loss:  # these are zero on the minibatches that the term skips
@@ -329,7 +402,7 @@ def make_policy_phase(
             shown = rows.shape[0] / -(-rows.shape[0] // imitation.interval)
             metrics = {name: x * shown if name.startswith("demonstration") else x for name, x in metrics.items()}
         metrics |= reward_metrics
-        metrics["learning_rate"] = learning_rate
+        metrics |= dict(zip(("learning_rate", "value_learning_rate"), learning_rates, strict=False))
         metrics["advantage_max"] = advantage_max
         metrics["explained_variance"] = explained_variance(samples.old_value, samples.target, samples.valid)
         if config.normalize_observations:
@@ -360,20 +433,6 @@ def make_policy_phase(
         return -(-num_updates // imitation.interval), config.minibatch_size
 
     return PolicyPhase(init, act, update, num_demonstration_pairs, network, optimizer)
-
-
-def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
-    """As optax's, but by one factor for all gradients, which XLA joins with Adam's arithmetic.
-
-    Optax's division is a pass over every gradient of its own.
-    """
-
-    def update(updates, state, params=None):
-        del params
-        factor = jnp.minimum(1.0, max_norm / optax.tree.norm(updates))
-        return jax.tree.map(lambda g: g * factor, updates), state
-
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def _masked(rollout: Rollout) -> PolicyPairs:

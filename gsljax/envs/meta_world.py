@@ -1,9 +1,10 @@
 """Meta-World v3 (Yu et al. 2019) by EnvPool: manipulation tasks of one robot arm, each a variation."""
 
 import importlib
+import typing
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,8 +33,14 @@ MT50 = (
 )  # fmt: skip
 """All tasks there are, in the order of the `metaworld` package."""
 
-OBSERVATION_SIZE = 39
-"""Hand, gripper and objects of this step and the last, and the goal."""
+FRAME_SIZE, GOAL_SIZE = 18, 3
+"""A frame is hand, gripper and two objects; a raw observation is this step's frame, the last one's, and the goal."""
+
+PreviousFrame = Literal["raw", "difference", "none"]
+"""What observations have of the last step's frame: itself, the motion since then, or nothing."""
+
+MOTION_SCALE = 10.0
+"""What the difference of two frames is multiplied by: a step moves things by a hundredth of a metre or two."""
 
 
 def meta_world(
@@ -41,22 +48,25 @@ def meta_world(
     task_id: bool = True,
     horizon: int = 500,
     reward_scales: Sequence[float] | None = None,
+    previous_frame: PreviousFrame = "raw",
 ) -> Pools:
     """Meta-World tasks; variation v is `tasks[v]`, and every reset draws its goal and objects anew.
 
-    Observations are float32 `[39]` with the goal visible, or `[39 + V]` with the one-hot id of the task after it;
-    actions `[4]` in [-1, 1]: the hand's motion and the gripper. An episode never terminates: it is truncated at the
-    horizon, and is a success if any of its steps was one.
+    Observations are float32 `[39]`, this step's frame, the last one's and the goal (`[21]` without the last one's), or
+    V more with the one-hot id of the task after it; actions `[4]` in [-1, 1]: the hand's motion and the gripper. An
+    episode never terminates: it is truncated at the horizon, and is a success if any of its steps was one.
 
     Args:
       tasks: names in `MT50`, without repetition.
       task_id: whether observations tell the task.
       horizon: steps of an episode, 500 in the benchmark.
       reward_scales: what each task's rewards are multiplied by; None for 1.
+      previous_frame: `raw`, as Meta-World has it; `difference`, (this frame − the last) · `MOTION_SCALE` in its place,
+        which two nearly equal frames hide; `none`, left out. At a reset the two frames are equal.
 
     Raises:
-      UserError: if a task does not exist, is listed twice or none is, the horizon or a scale is out of range, or
-        EnvPool is not installed.
+      UserError: if a task does not exist, is listed twice or none is, the horizon or a scale is out of range,
+        `previous_frame` is something else, or EnvPool is not installed.
     """
     tasks = tuple(tasks)
     unknown = [task for task in tasks if task not in MT50]
@@ -72,6 +82,9 @@ def meta_world(
             f"Meta-World's reward_scales are {reward_scales}, but must be a positive number for each of the "
             f"{len(tasks)} tasks."
         )
+    if previous_frame not in typing.get_args(PreviousFrame):
+        allowed = ", ".join(typing.get_args(PreviousFrame))
+        raise UserError(f"Meta-World's previous_frame is {previous_frame!r}, but must be one of: {allowed}.")
     require("envpool", "Meta-World")
 
     def open_pool(variations: tuple[int, ...], lane_seeds: list[int], num_threads: int) -> "_TaskPool":
@@ -86,12 +99,12 @@ def meta_world(
             max_episode_steps=horizon,
             partially_observable=False,
         )
-        return _TaskPool(pool, one_hot, float(scales[variation]))
+        return _TaskPool(pool, one_hot, float(scales[variation]), previous_frame)
 
     spec = EnvSpec(
         name="Meta-World",
         num_variations=len(tasks),
-        observation_shape=(OBSERVATION_SIZE + task_id * len(tasks),),
+        observation_shape=(observation_size(previous_frame) + task_id * len(tasks),),
         observation_dtype="float32",
         action=ActionSpec(dimension=4, low=-1.0, high=1.0),
         horizon=horizon,
@@ -100,14 +113,38 @@ def meta_world(
     return Pools(spec, open_pool)
 
 
-def scripted_experts(tasks: Sequence[str]) -> Callable[[LivePools], Choose]:
+def observation_size(previous_frame: PreviousFrame) -> int:
+    """How many numbers an observation has before the one-hot id."""
+    return (1 if previous_frame == "none" else 2) * FRAME_SIZE + GOAL_SIZE
+
+
+def with_previous_frame(observation: np.ndarray, previous_frame: PreviousFrame) -> np.ndarray:
+    """Meta-World's own observations `[..., 39]` as the setting has them."""
+    if previous_frame == "raw":
+        return observation
+    frame, last, goal = np.split(observation, [FRAME_SIZE, 2 * FRAME_SIZE], axis=-1)
+    motion = [MOTION_SCALE * (frame - last)] if previous_frame == "difference" else []
+    return np.concatenate([frame, *motion, goal], axis=-1)
+
+
+def raw_observation(observation: np.ndarray, previous_frame: PreviousFrame) -> np.ndarray:
+    """What `with_previous_frame` was given, `[..., 39]`; where the last frame is left out, this one stands for it."""
+    size = observation_size(previous_frame)
+    frame, goal = observation[..., :FRAME_SIZE], observation[..., size - GOAL_SIZE : size]
+    if previous_frame == "raw":
+        return observation[..., :size]
+    motion = observation[..., FRAME_SIZE : 2 * FRAME_SIZE] / MOTION_SCALE if previous_frame == "difference" else 0.0
+    return np.concatenate([frame, frame - motion, goal], axis=-1)
+
+
+def scripted_experts(tasks: Sequence[str], previous_frame: PreviousFrame = "raw") -> Callable[[LivePools], Choose]:
     """The scripted experts of the `metaworld` package as what plays in `gsljax.episodes.play_episodes`.
 
     They are demonstrations for free: `play_episodes(live, scripted_experts(tasks)(live), 10, on_episode=...)`. Every
     task has one; not all of them succeed always.
 
     Args:
-      tasks: what the environment was made with.
+      tasks, previous_frame: what the environment was made with.
 
     Returns:
       A function of the pools to what plays them, each lane with the expert of the task that it was opened with.
@@ -126,7 +163,7 @@ def scripted_experts(tasks: Sequence[str]) -> Callable[[LivePools], Choose]:
 
         def choose(half: int, observation: np.ndarray, step: int) -> np.ndarray:
             del step
-            seen = observation[..., :OBSERVATION_SIZE].astype(np.float64)
+            seen = raw_observation(observation.astype(np.float64), previous_frame)
             members = zip(experts[half], seen, strict=True)
             with warnings.catch_warnings():  # they warn of actions beyond [-1, 1], which are clipped
                 warnings.filterwarnings("ignore", "Constant", UserWarning)
@@ -139,17 +176,18 @@ def scripted_experts(tasks: Sequence[str]) -> Callable[[LivePools], Choose]:
 
 
 class _TaskPool(EnvPoolAdapter):
-    """A pool of one task, with its id in the observations and its reward scaled."""
+    """A pool of one task, with its id in the observations, the last frame as configured, and its reward scaled."""
 
-    def __init__(self, pool: Any, one_hot: np.ndarray | None, reward_scale: float):
+    def __init__(self, pool: Any, one_hot: np.ndarray | None, reward_scale: float, previous_frame: PreviousFrame):
         super().__init__(pool, success="success")
         self._reward_scale = reward_scale
+        self._previous_frame: PreviousFrame = previous_frame
         self._ids = None if one_hot is None else np.tile(one_hot, (len(self._lanes), 1))
 
     def receive(self) -> PoolStep:
         """Wait for a step."""
         answer = super().receive()
-        observation = answer.observation.astype(np.float32)
+        observation = with_previous_frame(answer.observation, self._previous_frame).astype(np.float32)
         if self._ids is not None:
             observation = np.concatenate([observation, self._ids], axis=1)
         return answer._replace(observation=observation, reward=answer.reward * self._reward_scale)

@@ -29,6 +29,33 @@ def lowest_performing(scores: np.ndarray, count: int) -> np.ndarray:
     return order[:count].astype(np.int32)
 
 
+def low_count(scores: np.ndarray, threshold: float, multiple: int, most: int) -> int:
+    """How many variations E_low has where it is those below a threshold (GSL §5.4).
+
+    Args:
+      scores: `[V]` as in `lowest_performing`; NaN is below every threshold.
+      threshold: the score that is good enough.
+      multiple: what the count is rounded up to a multiple of; it is at least this.
+      most: N_lenv, a multiple of it, which the count does not exceed.
+    """
+    below = int(np.sum(~(np.asarray(scores, dtype=np.float64) >= threshold)))
+    return min(max(1, -(-below // multiple)) * multiple, most)
+
+
+def best_of_each(scores: np.ndarray, repeats: int) -> np.ndarray:
+    """Of `repeats` neighbours each, the one with the highest score, the first of equal ones.
+
+    Args:
+      scores: `[N * repeats]`, none of them NaN.
+      repeats: how many neighbours are alike.
+
+    Returns:
+      `[N]` int positions in `scores`.
+    """
+    rows = np.asarray(scores).reshape(-1, repeats)
+    return np.arange(len(rows)) * repeats + rows.argmax(axis=1)
+
+
 def split(variations: np.ndarray, num_specialists: int) -> np.ndarray:
     """E_low into disjoint subsets E_1 .. E_Ns of equal size (GSL Algorithm 1).
 

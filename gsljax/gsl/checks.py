@@ -20,17 +20,29 @@ def check_against(config: GSLConfig, spec: EnvSpec) -> None:
     """
     for name in config.training_stages:
         _check_stage(name, config, spec)
-    part = "sac" if config.algorithm == "sac" else "ppo"
-    if len({getattr(getattr(config, name), part).normalize_observations for name in config.training_stages}) > 1:
-        names = [f"{name}.{part}" for name in config.training_stages]
-        raise UserError(
-            f"normalize_observations differs between {', '.join(names[:-1])} and {names[-1]}, but must be the same, as "
-            "they hand their networks on."
-        )
+    _check_handing_on(config)
     if config.is_baseline:
         _check_budget("total_samples", config.total_samples, config, spec.horizon, config.baseline.lanes)
     else:
         _check_sizes(config, spec)
+
+
+def _check_handing_on(config: GSLConfig) -> None:
+    """Refuse stages whose networks go with different statistics: of those of rewards, their scope alone matters."""
+    part = "sac" if config.algorithm == "sac" else "ppo"
+    settings = {f"{name}.{part}": getattr(getattr(config, name), part) for name in config.training_stages}
+    compared = {"normalize_observations": [one.normalize_observations for one in settings.values()]}
+    if part == "ppo":
+        compared["normalize_values"] = [one.normalize_values for one in settings.values()]
+        by_variation = ["reward" in one.kept_statistics for one in settings.values()]
+        compared["normalize_rewards with reward_scope 'variation'"] = by_variation
+    for what, values in compared.items():
+        if len(set(values)) > 1:
+            *first, last = settings
+            raise UserError(
+                f"{what} differs between {', '.join(first)} and {last}, but must be the same, as they hand their "
+                "networks on."
+            )
 
 
 def check_unused(config: GSLConfig, default: GSLConfig) -> None:
@@ -135,14 +147,16 @@ def _check_sizes(config: GSLConfig, spec: EnvSpec) -> None:
             f"demonstrations.specialist_episodes is {episodes}, but must be a multiple of num_low_performing "
             f"({config.num_low_performing}), equally many for each variation."
         )
-    if 0 < config.demonstrations.generalist_episodes < num_variations - config.num_low_performing:
+    fewest_low = config.num_low_performing if config.low_threshold is None else config.variations_per_specialist
+    most_others = num_variations - fewest_low
+    if 0 < config.demonstrations.generalist_episodes < most_others:
         raise UserError(
             f"demonstrations.generalist_episodes is {config.demonstrations.generalist_episodes}, but must be 0 or at "
-            f"least the number of other variations ({num_variations - config.num_low_performing}), one for each."
+            f"least the number of other variations ({most_others}), one for each."
         )
     lanes_of_share = {
         "generalist_share": config.generalist.lanes,
-        "specialist_share": config.specialist.lanes * config.num_specialists,
+        "specialist_share": config.specialist.lanes * config.num_specialists * config.specialists_per_subset,
     }
     if config.fine_tuning_share:
         lanes_of_share["fine_tuning_share"] = config.specialist.lanes

@@ -180,9 +180,15 @@ class GSLConfig:
     low_episodes: int = 8
     """Episodes per variation of the evaluation that finds E_low; they count as samples."""
     num_low_performing: int = 5
-    """Number of lowest-performing variations (N_lenv)."""
+    """Number of lowest-performing variations (N_lenv); the most of them, where there is a low_threshold."""
+    low_threshold: float | None = None
+    """Score in the plateau's metric below which a variation counts as low-performing, up to num_low_performing of them
+    and enough for one specialist; None takes num_low_performing, whatever their scores."""
     num_specialists: int = 5
-    """Number of specialists (N_s); it divides num_low_performing."""
+    """Number of specialists (N_s); it divides num_low_performing, and each has the same number of variations. With a
+    low_threshold it is the most there can be: fewer low-performing variations take fewer specialists."""
+    specialists_per_subset: int = 1
+    """Specialists trained on the same variations, of which the one with the best epoch demonstrates."""
     fine_tuning_share: float = 0.0
     """Share of total_samples for fine-tuning on E_low before the specialists are cloned; 0 leaves it out."""
     specialist: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
@@ -200,7 +206,8 @@ class GSLConfig:
 
     def __post_init__(self):
         counts = ("total_samples", "rollout_steps", "epochs_per_call", "checkpoint_interval", "low_episodes",
-                  "num_low_performing", "num_specialists", "evaluation_episodes")  # fmt: skip
+                  "num_low_performing", "num_specialists", "specialists_per_subset",
+                  "evaluation_episodes")  # fmt: skip
         for name in counts:
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, but must be at least 1.")
@@ -214,6 +221,8 @@ class GSLConfig:
                 f"method is {self.method!r}, the baseline of that algorithm, but algorithm is {self.algorithm!r}; they "
                 "must be the same."
             )
+        if self.low_threshold is not None and not math.isfinite(self.low_threshold):
+            raise UserError(f"low_threshold is {self.low_threshold}, but must be a finite number, or None.")
         for name in ("generalist_share", "specialist_share"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, but must lie between 0 and 1.")
@@ -244,6 +253,11 @@ class GSLConfig:
     def is_baseline(self) -> bool:
         """Whether the method is an algorithm alone, without specialists."""
         return self.method in typing.get_args(AlgorithmName)
+
+    @property
+    def variations_per_specialist(self) -> int:
+        """How many variations each specialist has."""
+        return self.num_low_performing // self.num_specialists
 
     @property
     def imitation_method(self) -> ImitationMethod:

@@ -42,7 +42,8 @@ class TrainingStage(NamedTuple):
       demonstrations: to imitate, None for none.
       criterion: ends the stage when it fires, and takes the members as they were nearest to the plateau; None trains to
         the end.
-      takes_best: whether the result is each member at its best epoch, rather than at the last one.
+      takes_best: whether the result is each member at its best epoch, rather than at the last one; the record then lists
+        the members: what each trained on, and its best epoch's mean return.
     """
 
     name: str
@@ -192,6 +193,12 @@ def _finish(
             taken_at, result = candidates.nearest(plateau, result)
         samples = lines[taken_at - 1]["samples"] - directory.samples
         record["plateau"] = {"fired": plateau is not None, "epoch": fired_at, "taken_at": taken_at, "samples": samples}
+    if stage.takes_best:
+        best = jax.device_get(carry.best_score)
+        record["members"] = [
+            {"variations": variations.tolist(), "best_return": float(score) if np.isfinite(score) else None}
+            for variations, score in zip(stage.variations, best, strict=True)
+        ]
     checkpoint.save(directory.result(stage.name), result, {})
     directory.finish_stage(record)
     directory.discard_checkpoints(stage.name)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from gsljax.gsl import stages
-from gsljax.gsl.assignment import lowest_performing, remaining, split
+from gsljax.gsl.assignment import remaining, split
 from gsljax.gsl.experiment import Experiment
 from gsljax.train_state import TrainState
 
@@ -39,8 +39,8 @@ def train_gsl(experiment: Experiment) -> Outcome:
     scores = stages.evaluate_generalist(experiment, generalist)
     if stages.is_good_enough(experiment, scores):
         return Outcome(generalist, generalist)
-    low = lowest_performing(scores, config.num_low_performing)
-    subsets = split(np.sort(low), config.num_specialists)
+    low = stages.low_performing(experiment, scores)
+    subsets = split(np.sort(low), len(low) // config.variations_per_specialist)
     origin = stages.fine_tune(experiment, generalist, low)
     specialists = stages.train_specialists(experiment, origin, subsets)
     rest = remaining(experiment.environment.spec.num_variations, low)

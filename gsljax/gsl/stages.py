@@ -14,6 +14,7 @@ from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
 from gsljax.errors import UserError
 from gsljax.evaluation import evaluate, evaluate_in_pools
 from gsljax.gsl import demonstrations as demonstration_sets
+from gsljax.gsl.assignment import best_of_each, low_count, lowest_performing
 from gsljax.gsl.config import TrainingConfig
 from gsljax.gsl.demonstrations import GENERALIST, Demonstrations
 from gsljax.gsl.demonstrators import Players, play
@@ -118,6 +119,14 @@ def is_good_enough(experiment: Experiment, scores: np.ndarray) -> bool:
     return threshold is not None and bool(np.mean(scores) >= threshold)
 
 
+def low_performing(experiment: Experiment, scores: np.ndarray) -> np.ndarray:
+    """Line 3 of Algorithm 1: E_low, the worst variations, as many as configured or as are below the threshold."""
+    config, count = experiment.config, experiment.config.num_low_performing
+    if config.low_threshold is not None:
+        count = low_count(scores, config.low_threshold, config.variations_per_specialist, count)
+    return lowest_performing(scores, count)
+
+
 def fine_tune(experiment: Experiment, generalist: TrainState, low: np.ndarray) -> TrainState:
     """Line 5 of Algorithm 1, optional: the generalist trained on E_low; the generalist itself if it is left out."""
     config = experiment.config
@@ -132,13 +141,19 @@ def fine_tune(experiment: Experiment, generalist: TrainState, low: np.ndarray) -
 def train_specialists(experiment: Experiment, origin: TrainState, subsets: np.ndarray) -> TrainState:
     """Line 6 of Algorithm 1: one specialist per row of `subsets` `[N_s, K]`, cloned from `origin`; each one's best.
 
-    With the method `gsl-scratch` they are initialised afresh instead.
+    Where several are trained on the same subset, it is the best of them, by the mean return of its best epoch. With the
+    method `gsl-scratch` they are initialised afresh instead.
     """
     config = experiment.config
     budget = int(config.specialist_share * config.total_samples)
-    params = None if config.method == "gsl-scratch" else clone(origin.params, len(subsets))
-    stage = _training_stage(experiment, "specialists", config.specialist, subsets, budget, params)
-    return train_population(experiment, stage._replace(takes_best=True))
+    members = np.repeat(subsets, config.specialists_per_subset, axis=0)
+    params = None if config.method == "gsl-scratch" else clone(origin.params, len(members))
+    stage = _training_stage(experiment, "specialists", config.specialist, members, budget, params)
+    specialists = train_population(experiment, stage._replace(takes_best=True))
+    record = experiment.directory.stage("specialists")
+    assert record is not None
+    scores = [-np.inf if member["best_return"] is None else member["best_return"] for member in record["members"]]
+    return take(specialists, best_of_each(np.array(scores), config.specialists_per_subset))
 
 
 def collect_demonstrations(
@@ -159,7 +174,7 @@ def collect_demonstrations(
     directory.rewind_metrics()
     experiment.reporter.begin_stage(name, DESCRIPTIONS[name], budget, 0)
     started = _now()
-    per_specialist = max(1, wanted.specialist_episodes // len(subsets))
+    per_specialist = wanted.specialist_episodes // subsets.size * subsets.shape[1]
     players = Players(specialists, subsets, per_specialist, range(len(subsets)))
     played = [play(experiment, players, experiment.key(name, "rollouts"))]
     if len(rest) and wanted.generalist_episodes:
@@ -180,6 +195,8 @@ def collect_demonstrations(
     if spec.has_success:
         record["success"] = float(np.mean(successes))
     record |= {"kept_episodes": kept.num_episodes, "kept_pairs": kept.num_pairs}
+    counted = zip(*np.unique(kept.variation, return_counts=True), strict=True)
+    record["kept_per_variation"] = {str(variation): int(count) for variation, count in counted}
     _finish_single_epoch_stage(experiment, started, record)
     return kept
 

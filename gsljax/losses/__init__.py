@@ -13,7 +13,14 @@ from gsljax.losses.gail import (
 )
 from gsljax.losses.ppg import auxiliary_phase_loss
 from gsljax.losses.ppo import clipped_policy_loss, clipped_value_loss, explained_variance, value_loss
-from gsljax.losses.returns import generalized_advantages, masked_mean, normalize, zero_invalid
+from gsljax.losses.returns import (
+    generalized_advantages,
+    masked_mean,
+    masked_mean_by_group,
+    normalize,
+    normalize_by_group,
+    zero_invalid,
+)
 from gsljax.losses.sac import (
     chosen_q,
     discrete_soft_policy_loss,
@@ -45,8 +52,10 @@ __all__ = [
     "imitation_reward",
     "interpolate_pairs",
     "masked_mean",
+    "masked_mean_by_group",
     "mixed_reward",
     "normalize",
+    "normalize_by_group",
     "soft_policy_loss",
     "soft_target",
     "soft_value",

@@ -61,6 +61,32 @@ def normalize(values: jax.Array, mask: jax.Array, epsilon: float = 1e-8) -> jax.
     return centred / (jnp.sqrt(masked_mean(jnp.square(centred), mask)) + epsilon)
 
 
+def masked_mean_by_group(values: jax.Array, mask: jax.Array, group: jax.Array, num_groups: int) -> jax.Array:
+    """Means `[G]` of `values` `[...]` where `mask`, over each group's own; 0 where nothing is, as in `masked_mean`."""
+    chex.assert_equal_shape([values, mask, group])
+    kept = jnp.where(mask, values, 0.0).reshape(-1), mask.reshape(-1).astype(jnp.float32)
+    total, count = (jax.ops.segment_sum(x, group.reshape(-1), num_groups) for x in kept)
+    return total / jnp.maximum(count, 1.0)
+
+
+def normalize_by_group(
+    values: jax.Array, mask: jax.Array, group: jax.Array, num_groups: int, epsilon: float = 1e-8
+) -> jax.Array:
+    """`values` shifted and scaled to mean 0 and standard deviation 1 over each group's own in `mask`; 0 elsewhere.
+
+    Args:
+      values: any shape.
+      mask: as `values`, bool.
+      group: as `values`, int32 from 0 to `num_groups` - 1; anything outside the mask.
+      num_groups: static; groups may be empty.
+      epsilon: added to the standard deviation.
+    """
+    mean = masked_mean_by_group(values, mask, group, num_groups)
+    centred = jnp.where(mask, values - mean[group], 0.0)
+    variance = masked_mean_by_group(jnp.square(centred), mask, group, num_groups)
+    return jnp.where(mask, centred / (jnp.sqrt(variance[group]) + epsilon), 0.0)
+
+
 def zero_invalid(values: jax.Array, valid: jax.Array) -> jax.Array:
     """`values` `[..., *S]` with zeros where `valid` `[...]` is False: a gradient of 0 times NaN would still be NaN."""
     return jnp.where(valid.reshape(*valid.shape, *[1] * (values.ndim - valid.ndim)), values, jnp.zeros_like(values))

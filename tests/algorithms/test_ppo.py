@@ -278,6 +278,7 @@ def test_hyperparameters_are_those_of_the_configuration():
     traced = hyperparameters(CONFIG, ImitationConfig("dapg", dapg_weight=0.7))._asdict()
     assert traced.pop("imitation_weight") == np.float32(0.7)
     assert traced.pop("anneal_samples") == np.inf
+    assert traced.pop("value_learning_rate") is None
     assert traced == {name: np.float32(getattr(CONFIG, name)) for name in traced}
     assert hyperparameters(CONFIG).imitation_weight == 0
 
@@ -461,6 +462,7 @@ def test_without_imitation_no_pairs_are_wanted():
         ("num_epochs", (0, -1), (1,)),
         ("minibatch_size", (0, -3), (1,)),
         ("learning_rate", (0.0, -1.0, math.nan), (1e-9,)),
+        ("value_learning_rate", (0.0, -1.0, math.nan), (1e-9, None)),
         ("clip", (0.0, -0.1, math.nan), (10.0,)),
         ("max_grad_norm", (0.0, -0.5, math.nan), (math.inf,)),
         ("entropy_coefficient", (-1e-9, math.nan), (0.0,)),

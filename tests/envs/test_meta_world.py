@@ -6,7 +6,15 @@ import warnings
 import numpy as np
 import pytest
 
-from gsljax.envs.meta_world import MT10, MT50, _camel_case, meta_world, scripted_experts
+from gsljax.envs.meta_world import (
+    MT10,
+    MT50,
+    _camel_case,
+    meta_world,
+    raw_observation,
+    scripted_experts,
+    with_previous_frame,
+)
 from gsljax.episodes import play_episodes
 from gsljax.errors import UserError
 from gsljax.types import ActionSpec
@@ -44,6 +52,36 @@ def test_lanes_equal_raw_envpool_bit_for_bit(task_id):
             assert resets == 4
             np.testing.assert_array_equal(steps.variation[:, member, lanes], slot)
     assert np.any(first[..., 36:39] != 0)  # the goal is visible
+
+
+def test_the_previous_frame_as_motion_and_left_out():
+    given = assignment([[0, 1]] * 2)
+    played = np.random.default_rng(1).uniform(-1, 1, (25, 1, 2, 4)).astype(np.float32)
+
+    def observations(previous_frame):
+        with meta_world(TASKS[:2], horizon=10, previous_frame=previous_frame).open(given) as live:
+            first, steps = play(live, played)
+        return np.concatenate([first[None], steps.observation])
+
+    raw, difference, none = (observations(how) for how in ("raw", "difference", "none"))
+    assert (raw.shape[-1], difference.shape[-1], none.shape[-1]) == (41, 41, 23)
+    # Every frame is the next step's last one, but where an episode begins (steps 0, 11 and 22).
+    begins = np.isin(np.arange(26), [0, 11, 22])
+    np.testing.assert_array_equal(raw[1:, ..., 18:36][~begins[1:]], raw[:-1, ..., :18][~begins[1:]])
+    np.testing.assert_allclose(difference[..., 18:36], 10 * (raw[..., :18] - raw[..., 18:36]), atol=1e-5)
+    assert not np.any(difference[begins][..., 18:36]) and np.abs(difference[~begins][..., 18:21]).max() > 0.01
+    for other, goal_at in ((difference, 36), (none, 18)):
+        np.testing.assert_array_equal(other[..., :18], raw[..., :18])
+        np.testing.assert_array_equal(other[..., goal_at:], raw[..., 36:])  # the goal and the task's id
+
+
+@pytest.mark.parametrize("how", ["raw", "difference"])
+def test_the_experts_see_meta_worlds_own_observations(how):
+    own = np.random.default_rng(0).normal(size=(4, 39))
+    shown = np.concatenate([with_previous_frame(own, how), np.eye(4)], axis=1)
+    np.testing.assert_allclose(raw_observation(shown, how), own, rtol=1e-12)
+    left_out = raw_observation(with_previous_frame(own, "none"), "none")
+    np.testing.assert_array_equal(left_out, np.concatenate([own[:, :18], own[:, :18], own[:, 36:]], axis=1))
 
 
 def test_rewards_are_scaled_by_task():
@@ -88,6 +126,7 @@ def test_the_tasks_are_those_of_the_metaworld_package():
             r"reward_scales are \[1\.0\], but must be a positive number for each of the 10 tasks",
         ),
         ({"reward_scales": [0.0] * 10}, "must be a positive number"),
+        ({"previous_frame": "last"}, r"previous_frame is 'last', but must be one of: raw, difference, none\.$"),
     ],
 )
 def test_errors_name_what_is_wrong(arguments, message):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gsljax.errors import UserError
-from gsljax.gsl.assignment import lowest_performing, remaining, split
+from gsljax.gsl.assignment import best_of_each, low_count, lowest_performing, remaining, split
 
 
 def test_lowest_performing_by_hand():
@@ -31,6 +31,32 @@ def test_lowest_performing_refuses_counts(count):
     """None, negative and more than there are."""
     with pytest.raises(UserError, match=f"is {count}; it must be from 1 to 3"):
         lowest_performing(np.zeros(3), count)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "multiple", "most", "count"),
+    [
+        (0.5, 1, 6, 3),  # 0.1 and -2 are below it, and NaN; 0.5 is not
+        (0.51, 1, 6, 4),
+        (0.5, 1, 2, 2),
+        (0.5, 2, 6, 4),  # so many that each specialist has two
+        (-9.0, 1, 6, 1),  # NaN alone
+        (2.0, 2, 6, 6),
+    ],
+)
+def test_how_many_are_below_a_threshold(threshold, multiple, most, count):
+    scores = np.array([0.5, 0.1, 0.9, 0.7, math.nan, -2.0])
+    assert low_count(scores, threshold, multiple, most) == count
+
+
+def test_where_none_is_below_the_threshold_one_specialist_is_left():
+    assert low_count(np.ones(6), 0.5, 3, 6) == 3
+
+
+def test_the_best_of_each_subset():
+    """Of three subsets with two specialists each: the second, the first of two equal ones, and the one that scored."""
+    np.testing.assert_array_equal(best_of_each(np.array([1.0, 2.0, 5.0, 5.0, -np.inf, -3.0]), 2), [1, 2, 5])
+    np.testing.assert_array_equal(best_of_each(np.array([4.0, 1.0, 3.0]), 1), [0, 1, 2])
 
 
 def test_split_by_hand():

@@ -36,6 +36,20 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
             {"fine_tuning_share": 0.005},
             r"^fine_tuning_share is 0\.005 of 3000 total_samples, .* stage 15 samples, but .* 20",
         ),
+        ({"specialists_per_subset": 7}, r"^specialist_share is 0\.2, which leaves its stage 600 .* 700\.$"),
+        (
+            {"low_threshold": 0.5, "demonstrations__generalist_episodes": 3},
+            r"^demonstrations\.generalist_episodes is 3, but must be 0 or at least the .* \(4\), one for each\.$",
+        ),
+        ({"phase_two__ppo__normalize_values": True}, "^normalize_values differs between generalist.ppo, "),
+        (
+            {
+                "generalist__ppo__normalize_rewards": True,
+                "specialist__ppo__normalize_rewards": True,
+                "specialist__ppo__reward_scope": "variation",
+            },
+            "^normalize_rewards with reward_scope 'variation' differs between generalist.ppo, specialist.ppo and phase",
+        ),
         ({"method": "ppo", "total_samples": 99}, "^total_samples is 99, which leaves its stage 99 samples, but .* 100"),
         (
             {"demonstrations__specialist_episodes": 4},
@@ -122,6 +136,9 @@ def test_settings_of_the_algorithm_may_be_changed():
         {"baseline__lanes": 10**6},
         {"generalist_share": 0.034, "specialist_share": 0.034, "fine_tuning_share": 0.007},
         {"specialist__ppo__minibatch_size": 22},
+        {"specialists_per_subset": 6},
+        {"low_threshold": 0.5, "demonstrations__generalist_episodes": 4},
+        {"specialist__ppo__normalize_rewards": True},
         {"specialist__initial_std": 0.1, "phase_two__initial_std": 1.0},
         {"method": "ppo", "specialist__initial_std": 1.5},
     ],

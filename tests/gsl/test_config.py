@@ -40,7 +40,7 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
             ({name: value}, rf"^{name} is {value}, but must be at least 1\.$")
             for name in (
                 "total_samples", "rollout_steps", "epochs_per_call", "checkpoint_interval", "low_episodes",
-                "num_low_performing", "num_specialists", "evaluation_episodes",
+                "num_low_performing", "num_specialists", "specialists_per_subset", "evaluation_episodes",
             )
             for value in (0, -3)
         ),
@@ -57,6 +57,7 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
         ),
         ({"fine_tuning_share": -0.1}, r"^fine_tuning_share is -0\.1, but"),
         ({"fine_tuning_share": 0.5}, r"^generalist_share, .* and fine_tuning_share add up to 1 or more, .*phase II\.$"),
+        ({"low_threshold": float("nan")}, "^low_threshold is nan, but must be a finite number, or None[.]$"),
         ({"num_specialists": 3}, r"^num_specialists is 3, but must divide num_low_performing \(5\), so that"),
         ({"num_low_performing": 4}, r"^num_specialists is 5, but must divide num_low_performing \(4\), so that"),
         ({"generalist__lanes": 0}, r"^The number of lanes is 0, but must be at least 1\.$"),

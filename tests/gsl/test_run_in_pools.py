@@ -14,14 +14,15 @@ from gsljax.envs import Pools, PoolStep
 from gsljax.errors import UserError
 from gsljax.evaluation import evaluate_in_pools, most_divisor
 from gsljax.gsl import demonstrations as demonstration_sets
-from gsljax.gsl import population_training
+from gsljax.gsl import population_training, stages
 from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, TrainingConfig
 from gsljax.gsl.demonstrations import GENERALIST
 from gsljax.gsl.plateau import PlateauCriterion
+from gsljax.gsl.run import run
 from gsljax.networks import ActorCritic
 from gsljax.presets import Preset
 from gsljax.rollout import make_collect_from_pools
-from gsljax.train_state import clone
+from gsljax.train_state import clone, take
 from gsljax.types import ActionSpec, EnvSpec
 from tests.pool_environments import HORIZON, counting_pools
 
@@ -142,6 +143,66 @@ def test_a_run_that_stops_in_a_stage_goes_on(stage, tmp_path, monkeypatch):
             api.train(PRESET, CONFIG, tmp_path / "run", quiet=True)
     assert saved[-1] == stage
     check_accounting(tmp_path / "run", api.resume(tmp_path / "run", PRESET, quiet=True))
+
+
+UP_TO_FOUR = dataclasses.replace(
+    CONFIG, low_threshold=11.0, num_low_performing=4, num_specialists=4, specialists_per_subset=2
+)
+
+
+def test_specialists_are_trained_for_what_is_below_the_threshold_and_the_best_demonstrate(tmp_path, monkeypatch):
+    """Episodes of variations 0 and 1 return at most 10, of the others at least 12: two subsets, twice each.
+
+    The run stops while it trains them and goes on; another one starts from its demonstrations.
+    """
+    save, path, kept = population_training._save, tmp_path / "run", {}
+
+    def stop_after_a_checkpoint(experiment, of_stage, carry, done):
+        save(experiment, of_stage, carry, done)
+        if of_stage.name == "specialists":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(population_training, "_save", stop_after_a_checkpoint)
+        with pytest.raises(KeyboardInterrupt):
+            api.train(PRESET, UP_TO_FOUR, path, quiet=True)
+
+    def train_population(experiment, stage):
+        kept[stage.name] = population_training.train_population(experiment, stage)
+        return kept[stage.name]
+
+    def run_and_keep(experiment, preset):
+        kept["outcome"], summary = run(experiment, preset)
+        return kept["outcome"], summary
+
+    monkeypatch.setattr(stages, "train_population", train_population)
+    monkeypatch.setattr(api, "run", run_and_keep)
+    summary = api.resume(path, PRESET, quiet=True)
+    check_accounting(path, summary)
+    (record,) = [stage for stage in summary["stages"] if stage["name"] == "specialists"]
+    scores = np.asarray(kept["specialists"].best_score)
+    assert [member["variations"] for member in record["members"]] == [[0], [0], [1], [1]]
+    np.testing.assert_allclose([member["best_return"] for member in record["members"]], scores, rtol=1e-6)
+    assert len(np.unique(scores)) == 4  # each member drew its own actions
+    best, outcome = [scores[:2].argmax(), 2 + scores[2:].argmax()], kept["outcome"]
+    np.testing.assert_array_equal(outcome.subsets, [[0], [1]])
+    assert_same(outcome.specialists.params, take(kept["specialists"].best_params, np.array(best)))
+    played = demonstration_sets.load(path / "demonstrations" / "demonstrations.npz", counting_pools().spec)
+    by_player = {(int(s), int(v)) for s, v in zip(played.source, played.variation, strict=True)}
+    assert by_player == {(0, 0), (1, 1), (GENERALIST, 2), (GENERALIST, 3)}
+    assert np.sum(played.source == 0) == np.sum(played.source == 1) == 4
+    (record,) = [stage for stage in summary["stages"] if stage["name"] == "demonstrations"]
+    assert record["kept_per_variation"] == {"0": 4, "1": 4, "2": 2, "3": 2}
+
+    control = dataclasses.replace(UP_TO_FOUR, method="gsl-no-demonstrations")
+    other = api.train(PRESET, control, tmp_path / "control", start_from=path, quiet=True)
+    assert_same(kept["outcome"].specialists.params, outcome.specialists.params)
+    assert other["total_samples"] == summary["total_samples"]
+    assert other["stages"][:-1] == summary["stages"][:-1]
+
+
+def assert_same(tree, other):
+    jax.tree.map(np.testing.assert_array_equal, tree, other)
 
 
 def test_pools_are_reseeded_when_a_stage_goes_on():

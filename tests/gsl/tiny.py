@@ -81,9 +81,16 @@ def changed(config: Any = CONFIG, **changes: Any) -> Any:
 FINE_TUNED: MazeConfig = changed(
     fine_tuning_share=0.05,
     **{
-        f"{stage}__ppo__normalize_{what}": True
+        f"{stage}__ppo__{name}": value
         for stage in ("generalist", "specialist", "phase_two")
-        for what in ("observations", "rewards")
+        for name, value in {
+            "normalize_observations": True,
+            "normalize_rewards": True,
+            "reward_scope": "variation",
+            "normalize_values": True,
+            "normalize_advantages": "variation",
+            "value_learning_rate": 5e-3,
+        }.items()
     },
 )
 """With all stages there are, and everything that an algorithm may keep from update to update."""

@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsljax.losses import generalized_advantages, masked_mean, normalize
+from gsljax.losses import (
+    generalized_advantages,
+    masked_mean,
+    masked_mean_by_group,
+    normalize,
+    normalize_by_group,
+)
 
 both = pytest.mark.parametrize("compiled", [lambda f: f, jax.jit], ids=["eager", "jit"])
 garbage = pytest.mark.parametrize("junk", [1e30, float("nan"), float("inf"), -float("inf")])
@@ -189,3 +195,20 @@ def test_mask_of_another_shape_is_refused(compiled):
     for function in (masked_mean, normalize):
         with pytest.raises(AssertionError):
             compiled(function)(np.ones((2, 3), np.float32), np.ones(3, bool))
+
+
+def test_normalising_each_group_is_normalising_it_alone():
+    """By hand for group 0: 1, 3, 8 have the mean 4 and the variance 26/3. Group 1 has one entry, group 2 none."""
+    values = jnp.array([[1.0, 5.0, 3.0], [np.nan, 8.0, 2.0]])
+    group = jnp.array([[0, 1, 0], [99, 0, 3]])
+    mask = jnp.array([[True, True, True], [False, True, False]])
+    expected = np.array([[-3.0, 0.0, -1.0], [0.0, 4.0, 0.0]]) / np.sqrt(26 / 3)
+    for function in (normalize_by_group, jax.jit(normalize_by_group, static_argnums=3)):
+        np.testing.assert_allclose(function(values, mask, group, 4), expected, rtol=1e-6)
+    for one in range(2):
+        alone = normalize(values, mask & (group == one))
+        found = jnp.where(group == one, normalize_by_group(values, mask, group, 4), 0.0)
+        np.testing.assert_allclose(found, alone, rtol=1e-6)
+    np.testing.assert_allclose(masked_mean_by_group(values, mask, group, 4), [4.0, 5.0, 0.0, 0.0])
+    nothing = jnp.zeros_like(mask)
+    np.testing.assert_array_equal(normalize_by_group(values, nothing, group, 4), np.zeros((2, 3)))

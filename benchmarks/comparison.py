@@ -1,0 +1,209 @@
+"""What the comparisons of methods by whole runs share: making the runs, and collecting what is committed of them."""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from gsljax.errors import UserError
+from gsljax.report.canvas import save
+from gsljax.report.curves import comparison_figure
+from gsljax.report.runs import load_run
+
+RESULTS = Path(__file__).parent / "results"
+FROM_GSL = ("gsl-no-demonstrations", "gsl-bc", "gsl-classic")
+"""The methods whose runs start from the demonstrations of the GSL run with their seed."""
+
+Summaries = dict[str, list[dict[str, Any]]]
+"""By method the content of its runs' `summary.json`."""
+
+
+class Setting(NamedTuple):
+    """What all runs of a comparison have in common: the preset, and the flags that change it."""
+
+    preset: str
+    flags: tuple[str, ...] = ()
+
+
+def _no_flags(runs: Path, setting: str, method: str, seed: int) -> list[str]:
+    del runs, setting, method, seed
+    return []
+
+
+def _no_text(setting: str, rows: Summaries) -> str:
+    del setting, rows
+    return ""
+
+
+class Comparison(NamedTuple):
+    """Which runs there are to be, and what their README says.
+
+    Attributes:
+      module: the script's name, as in `python -m benchmarks.NAME`.
+      description: of the script, one sentence.
+      settings: by name, which is also the folder's under `results/`.
+      phases: the methods in groups, each of which begins when all runs of the one before it are there.
+      seeds: how many seeds there are, unless others are given.
+      note: what the README says beneath the table.
+      flags_of: further flags of one run, which may depend on those before it: the runs' folder, setting, method, seed.
+      more: further sections of the README.
+    """
+
+    module: str
+    description: str
+    settings: dict[str, Setting]
+    phases: tuple[tuple[str, ...], ...]
+    seeds: int
+    note: str
+    flags_of: Callable[[Path, str, str, int], list[str]] = _no_flags
+    more: Callable[[str, Summaries], str] = _no_text
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(method for phase in self.phases for method in phase)
+
+
+def run_directory(runs: Path, setting: str, method: str, seed: int) -> Path:
+    """Where a run is kept."""
+    return runs / setting / f"{method}-{seed}"
+
+
+def command(comparison: Comparison, runs: Path, setting: str, method: str, seed: int) -> list[str]:
+    """The `gsljax` call for one run: train, or resume what is there."""
+    path = run_directory(runs, setting, method, seed)
+    gsljax = [sys.executable, "-m", "gsljax.cli"]
+    if (path / "config.json").exists():
+        return [*gsljax, "resume", str(path)]
+    preset, flags = comparison.settings[setting]
+    call = [*gsljax, "train", preset, "--method", method, "--seed", str(seed), "--run-dir", str(path)]
+    if method in FROM_GSL:
+        call += ["--start-from", str(run_directory(runs, setting, "gsl", seed))]
+    return [*call, *flags, *comparison.flags_of(runs, setting, method, seed)]
+
+
+def run(comparison: Comparison, runs: Path, setting: str, method: str, seed: int) -> None:
+    """Make one run complete; its output goes to a log beside it."""
+    path = run_directory(runs, setting, method, seed)
+    if (path / "summary.json").exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        call = command(comparison, runs, setting, method, seed)
+    except UserError as error:
+        print(f"{setting} {method} seed {seed}: not begun: {error}", flush=True)
+        return
+    with path.with_suffix(".log").open("a", encoding="utf-8") as log:
+        done = subprocess.run(call, stdout=log, stderr=log, check=False)
+    print(
+        f"{setting} {method} seed {seed}: {'done' if done.returncode == 0 else f'failed, see {log.name}'}", flush=True
+    )
+
+
+def collect(comparison: Comparison, runs: Path, setting: str, methods: list[str], seeds: list[int]) -> bool:
+    """Copy the summaries of one setting and write its figure and table; whether all were there."""
+    paths = {(method, seed): run_directory(runs, setting, method, seed) for method in methods for seed in seeds}
+    finished = {which: path for which, path in paths.items() if (path / "summary.json").exists()}
+    for method, seed in sorted(paths.keys() - finished.keys()):
+        print(f"missing: {setting} {method} seed {seed}", file=sys.stderr)
+    if not finished:
+        return False
+    folder = RESULTS / setting
+    rows: Summaries = {}
+    for (method, seed), path in finished.items():
+        target = folder / method / f"seed{seed}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path / "summary.json", target)
+        rows.setdefault(method, []).append(json.loads(target.read_text(encoding="utf-8")))
+    save(comparison_figure([load_run(path) for path in finished.values()]), folder / "figure.png")
+    made_by = f"python -m benchmarks.{comparison.module} --runs DIR --settings {setting} --methods {' '.join(methods)} "
+    made_by += f"--seeds {' '.join(map(str, seeds))}"
+    text = f"# {setting}\n\n`{made_by}`\n\n![learning curves](figure.png)\n\n{table(rows)}\n{comparison.note}"
+    text += comparison.more(setting, rows)
+    if "gsl" in rows:
+        text += f"\n## On the way there (method gsl)\n\n{stages_table(rows['gsl'])}"
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    print(text)
+    return len(finished) == len(paths)
+
+
+def table(rows: Summaries) -> str:
+    """Final success per method over the seeds, and each method's lead of GSL seed by seed, in Markdown."""
+    reference = {summary["seed"]: summary["final"]["success"] for summary in rows.get("gsl", [])}
+    lines = [
+        "| method | seeds | total samples | success, actions sampled | success, deterministic | GSL ahead in | by |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for method, summaries in rows.items():
+        sampled = [summary["final"]["success"] for summary in summaries]
+        modal = [summary["final"]["deterministic"]["success"] for summary in summaries]
+        leads = [reference[s["seed"]] - s["final"]["success"] for s in summaries if s["seed"] in reference]
+        compared = ("–", "–")
+        if method != "gsl" and leads:
+            compared = (f"{sum(lead > 0 for lead in leads)} of {len(leads)}", f"{mean(leads):+.3f}")
+        totals = {summary["total_samples"] for summary in summaries}
+        total = f"{min(totals):,}" if len(totals) == 1 else f"{min(totals):,} – {max(totals):,}"
+        cells = [method, _seeds(summaries), total, _spread(sampled), _spread(modal), *compared]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def stages_table(summaries: list[dict[str, Any]]) -> str:
+    """What the stages before phase II came to in runs of method gsl, in Markdown."""
+    lines = [
+        "| seed | H fired after (samples) | generalist taken at | its success | specialists' success | kept episodes |",
+        "|---|---|---|---|---|---|",
+    ]
+    for summary in summaries:
+        stage = {record["name"]: record for record in summary["stages"]}
+        plateau, played = stage["generalist"]["plateau"], stage["demonstrations"]
+        fired = f"{stage['generalist']['samples']:,}" if plateau["fired"] else "not at all"
+        success = f"{stage['evaluation']['success']:.3f} | {played['success']:.3f}"
+        cells = [str(summary["seed"]), fired, f"{plateau['samples']:,}", success]
+        lines.append("| " + " | ".join([*cells, f"{played['kept_episodes']} of {played['episodes']}"]) + " |")
+    lines += [
+        "",
+        "Success of the generalist: in the evaluation that finds E_low; of the specialists: in all they played.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _seeds(summaries: list[dict[str, Any]]) -> str:
+    return f"{len(summaries)}: " + " ".join(str(seed) for seed in sorted(summary["seed"] for summary in summaries))
+
+
+def _spread(values: list[float]) -> str:
+    spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{mean(values):.3f}{spread} ({min(values):.2f} – {max(values):.2f})"
+
+
+def main(comparison: Comparison) -> None:
+    """Run what is missing, then collect."""
+    parser = argparse.ArgumentParser(description=comparison.description)
+    parser.add_argument("--runs", type=Path, required=True, help="where the run directories are kept")
+    settings = comparison.settings
+    parser.add_argument("--settings", nargs="+", choices=settings, default=list(settings))
+    parser.add_argument("--methods", nargs="+", choices=comparison.methods, default=list(comparison.methods))
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(comparison.seeds)))
+    parser.add_argument("--processes", type=int, default=1, help="runs at a time")
+    parser.add_argument("--collect-only", action="store_true", help="run nothing, only gather what is finished")
+    given = parser.parse_args()
+    for phase in () if given.collect_only else comparison.phases:
+        with ThreadPoolExecutor(given.processes) as pool:
+            jobs = [
+                pool.submit(run, comparison, given.runs, setting, method, seed)
+                for setting in given.settings
+                for seed in given.seeds
+                for method in phase
+                if method in given.methods
+            ]
+            for job in jobs:
+                job.result()
+    complete = [collect(comparison, given.runs, setting, given.methods, given.seeds) for setting in given.settings]
+    sys.exit(not all(complete))

@@ -1,0 +1,96 @@
+"""GSL against PPO and the controls of phase II on Meta-World, over seeds, at equal total samples.
+
+    python -m benchmarks.meta_world_learning --runs runs/meta-world      # MT-10 and MT-50: days on 2 cores
+    python -m benchmarks.meta_world_learning --runs DIR --settings meta-world-mt10 --methods gsl ppo --seeds 0 1 2
+
+Runs that are finished are not run again and runs that were cut off are resumed, so the command can be repeated until
+all are there. GSL runs first: PPO gets its total samples, rounded up to a whole epoch, never fewer; the controls of
+phase II start from its demonstrations, and have its total. At the end the summaries go to
+`benchmarks/results/<setting>/<method>/seed<k>.json`, with the figure and the tables beside them.
+"""
+
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.comparison import FROM_GSL, Comparison, Setting, Summaries, main, run_directory
+from gsljax.envs.meta_world import MT10, MT50
+from gsljax.errors import UserError
+from gsljax.gsl.checks import most_valid_steps
+from gsljax.run_directory import read_header, read_json
+
+TASKS = {"meta-world-mt10": MT10, "meta-world-mt50": MT50}
+
+NOTE = """Success of the final policy in episodes of 500 steps, reached at any of them, all tasks alike: mean ± standard
+deviation over seeds (range). How the setting differs from the paper's:
+[docs/meta_world.md](../../../docs/meta_world.md).
+"""
+
+
+def flags_of(runs: Path, setting: str, method: str, seed: int) -> list[str]:
+    """PPO's total: the GSL run's of its seed, rounded up to whole epochs, of which alone a run of PPO consists."""
+    if method != "ppo":
+        return []
+    path = run_directory(runs, setting, "gsl", seed)
+    if not (path / "summary.json").exists():
+        raise UserError(f"PPO with seed {seed} needs the total samples of {path}, which is not finished.")
+    total = read_json(path / "summary.json")["total_samples"]
+    return ["--total-samples", str(whole_epochs(total, read_header(path)["config"]))]
+
+
+def whole_epochs(total: int, config: dict[str, Any]) -> int:
+    """The least number of samples, not below `total`, that is whole epochs of the baseline.
+
+    Every epoch takes the same number: no episode of Meta-World ends before its horizon.
+    """
+    epoch = config["baseline"]["lanes"] * most_valid_steps(config["rollout_steps"], config["env"]["horizon"])
+    return -(-total // epoch) * epoch
+
+
+def tasks_section(setting: str, rows: Summaries) -> str:
+    """Each method's success on every task, and of GSL what came before its phase II, in Markdown."""
+    tasks = {str(variation): task for variation, task in enumerate(TASKS[setting])}
+    columns: dict[str, list[str]] = {}
+    if "gsl" in rows:
+        stages = [{record["name"]: record for record in summary["stages"]} for summary in rows["gsl"]]
+        columns["generalist at its plateau"] = _successes([stage["evaluation"] for stage in stages], tasks)
+        columns["seeds with a specialist"] = [
+            f"{sum(int(variation) in _with_specialist(stage) for stage in stages)}" for variation in tasks
+        ]
+        columns["demonstrations kept"] = [
+            f"{mean(_kept(stage).get(variation, 0) for stage in stages):.1f}" for variation in tasks
+        ]
+    columns |= {method: _successes([one["final"] for one in summaries], tasks) for method, summaries in rows.items()}
+    lines = ["| " + " | ".join(["task", *columns]) + " |", "|---" * (len(columns) + 1) + "|"]
+    cells = zip(tasks.values(), *columns.values(), strict=True)
+    lines += ["| " + " | ".join(row) + " |" for row in cells]
+    explanation = "Means over seeds, actions sampled; the generalist's success in episodes of the training horizon."
+    return "\n## Task by task\n\n" + "\n".join(lines) + f"\n\n{explanation}\n"
+
+
+def _successes(results: list[dict[str, Any]], tasks: dict[str, str]) -> list[str]:
+    return [f"{mean(one['per_variation'][variation]['success'] for one in results):.2f}" for variation in tasks]
+
+
+def _with_specialist(stages: dict[str, dict[str, Any]]) -> set[int]:
+    members = stages["specialists"]["members"] if "specialists" in stages else []
+    return {variation for member in members for variation in member["variations"]}
+
+
+def _kept(stages: dict[str, dict[str, Any]]) -> dict[str, int]:
+    return stages["demonstrations"]["kept_per_variation"] if "demonstrations" in stages else {}
+
+
+META_WORLD = Comparison(
+    module="meta_world_learning",
+    description="GSL against PPO and the controls of phase II on Meta-World, over seeds.",
+    settings={name: Setting(name) for name in TASKS},
+    phases=(("gsl",), ("ppo", *FROM_GSL)),
+    seeds=5,
+    note=NOTE,
+    flags_of=flags_of,
+    more=tasks_section,
+)
+
+if __name__ == "__main__":
+    main(META_WORLD)
