@@ -35,10 +35,8 @@ class TrainState(NamedTuple):
 
 def actors(params: Any, count: int) -> TrainState:
     """`count` members that only act, or are cloned: parameters `[count, ...]`, and nothing that training them needs."""
-    none_yet = jnp.zeros(count, jnp.int32)
-    return TrainState(
-        params, optimizer_state=(), hyperparameters=(), key=(), num_updates=none_yet, num_samples=none_yet
-    )
+    zeros = jnp.zeros(count, jnp.int32)
+    return TrainState(params, optimizer_state=(), hyperparameters=(), key=zeros, num_updates=zeros, num_samples=zeros)
 
 
 def clone(member: Tree, count: int) -> Tree:

@@ -42,8 +42,8 @@ class TrainingStage(NamedTuple):
       demonstrations: to imitate, None for none.
       criterion: ends the stage when it fires, and takes the members as they were nearest to the plateau; None trains to
         the end.
-      takes_best: whether the result is each member at its best epoch, rather than at the last one; the record then lists
-        the members: what each trained on, and its best epoch's mean return.
+      takes_best: whether the result is each member at its best epoch, not at the last one; the record then lists the
+        members: what each trained on, and its best epoch's mean return.
     """
 
     name: str
