@@ -284,7 +284,7 @@ def play_episodes(
             action = live.spec.action.clip(action)
             variation, total, success = (results[field][at] for field in (3, 0, 1))
             facts = member, lane, int(variation), float(total), bool(success)
-            on_episode(Episode(*facts, observation, action, result.observation[member, column].copy()))
+            on_episode(Episode(*facts, observation, action, np.array(result.observation[member, column])))
 
     for half, result in _exchange(live, choose_until_finished, _Stopwatch()):
         lanes = live.halves[half]
