@@ -14,7 +14,7 @@ from gsljax.evaluation import play_once
 from gsljax.filming import CONTACT_SHEET, Filming, style_of
 from gsljax.gsl.config import GSLConfig, NetworkConfig, TrainingConfig
 from gsljax.networks import ActorCritic
-from gsljax.presets import Preset
+from gsljax.presets import MAZE, PRESETS, Preset
 from gsljax.report.film import FilmStyle
 from gsljax.types import ActionSpec, EnvSpec
 from tests.gsl import tiny
@@ -194,6 +194,17 @@ def test_a_preset_that_cannot_be_drawn_is_refused():
     assert style_of(PRESET._replace(film_style=lambda config: own), CONFIG, spec) is own
     grey = style_of(PRESET, CONFIG, spec._replace(observation_shape=(8, 8, 1), observation_dtype="uint8"))
     assert len(list(grey.frames(0, np.zeros((4, 8, 8, 1), np.uint8), [0, 3]))) == 2
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_every_preset_can_be_filmed(preset):
+    if preset is not MAZE:
+        pytest.importorskip("envpool", reason="EnvPool is not installed (pip install 'gsljax[pools]')")
+    spec = preset.make_environment(preset.config).spec
+    observation = np.ones((2, *spec.observation_shape), spec.observation_dtype)
+    style = style_of(preset, preset.config, spec)
+    frame, last = style.frames(0, observation, [0, 1])
+    assert frame.shape == last.shape and frame.shape[2] == 3 and min(frame.shape[:2]) >= 200
 
 
 def test_where_films_cannot_go_is_refused(tmp_path):
