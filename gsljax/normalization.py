@@ -195,6 +195,18 @@ def initial_reward_scaling(num_lanes: int) -> RewardScaling:
     return RewardScaling(jnp.zeros(num_lanes), initial_moments())
 
 
+def with_new_episodes(memory: dict[str, Any]) -> dict[str, Any]:
+    """An algorithm's memory where every lane begins an episode anew: none has a discounted return yet."""
+    scaling = memory.get("reward_scaling")
+    if scaling is None:
+        return memory
+    if isinstance(scaling, RewardScaling):
+        fresh: Any = scaling._replace(discounted=jnp.zeros_like(scaling.discounted))
+    else:  # by variation: the moments are among the parameters
+        fresh = jnp.zeros_like(scaling)
+    return {**memory, "reward_scaling": fresh}
+
+
 def scale_rewards(
     scaling: RewardScaling,
     reward: jax.Array,

@@ -22,6 +22,7 @@ from gsljax.normalization import (
     update_moments,
     update_moments_of_groups,
     update_observations,
+    with_new_episodes,
     with_statistics,
 )
 from gsljax.types import ActionSpec, EnvSpec
@@ -173,3 +174,13 @@ def test_an_update_sees_the_statistics_from_before_it():
         lambda a, b: float(abs(a - b).max()), later.params["params"]["network"], other.params["params"]
     )
     assert max(jax.tree.leaves(moved)) > 1e-4  # the second update sees the first one's observations
+
+
+def test_new_episodes_have_no_discounted_return_and_leave_the_rest():
+    moments = Moments(jnp.array(1.0), jnp.array(2.0), jnp.array(3.0))
+    memory = {"reward_scaling": RewardScaling(jnp.array([4.0, 5.0]), moments), "adversary": 6}
+    found = with_new_episodes(memory)
+    np.testing.assert_array_equal(found["reward_scaling"].discounted, [0.0, 0.0])
+    assert found["reward_scaling"].moments == moments and found["adversary"] == 6
+    np.testing.assert_array_equal(with_new_episodes({"reward_scaling": jnp.array([4.0])})["reward_scaling"], [0.0])
+    assert with_new_episodes({"adversary": 6}) == {"adversary": 6}

@@ -25,6 +25,7 @@ from gsljax.gsl.demonstrations import Demonstrations
 from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
 from gsljax.gsl.plateau import PlateauCriterion, first_plateau
 from gsljax.gsl.training import Carry, Epoch, begin, chosen_strategy, make_train, make_train_from_pools
+from gsljax.normalization import with_new_episodes
 from gsljax.train_state import TrainState, actors, clone
 from gsljax.types import DemonstrationBatch
 
@@ -118,6 +119,9 @@ def _begin_or_resume(experiment: Experiment, stage: TrainingStage, template: Car
     else:
         carry, record = checkpoint.restore(experiment.directory.checkpoints(stage.name) / str(latest), template)
         done = _Done(**record)
+        if isinstance(experiment.environment, PooledEnvironment):  # which cannot be saved
+            memory = with_new_episodes(carry.state.memory)
+            carry = carry._replace(state=carry.state._replace(memory=memory))
     experiment.directory.rewind_metrics(done.metrics_bytes)
     return carry, done
 
