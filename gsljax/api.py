@@ -275,8 +275,8 @@ def _check_same_beginning(config: GSLConfig, source: Path, preset: Preset) -> No
     header = read_header(source)
     theirs, ours = {"preset": header["preset"]}, {"preset": preset.name}
     if theirs == ours:
-        theirs |= _beginning(_preset_and_config(source, header, preset)[1])
-        ours |= _beginning(config)
+        theirs |= _beginning(_preset_and_config(source, header, preset)[1], preset)
+        ours |= _beginning(config, preset)
     for name, value in ours.items():
         if theirs[name] != value:
             raise UserError(
@@ -286,14 +286,14 @@ def _check_same_beginning(config: GSLConfig, source: Path, preset: Preset) -> No
         raise UserError(f"The run {source} cannot be started from: its stage {ADOPTABLE[-1]!r} is not complete.")
 
 
-def _beginning(config: GSLConfig) -> dict[str, Any]:
-    """The settings by dotted name that the stages before phase II depend on."""
+def _beginning(config: GSLConfig, preset: Preset) -> dict[str, Any]:
+    """The settings by dotted name that the results of the stages before phase II depend on."""
     settings = dataclasses.asdict(config)
-    for only_later in ("phase_two", "imitation", "baseline", "evaluation_episodes"):
+    for only_later in ("phase_two", "imitation", "baseline", "evaluation_episodes", "checkpoint_interval"):
         del settings[only_later]
     if not config.is_baseline and config.method != "gsl-scratch":
         settings["method"] = "gsl"
-    return _flat(settings)
+    return {name: value for name, value in _flat(settings).items() if name not in preset.evaluation_settings}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -27,6 +27,8 @@ class Preset(NamedTuple):
       other_configs: the defaults with other algorithms.
       make_evaluation_environment: the training variations as the policy is evaluated on them after the run, if that is
         not as in training.
+      evaluation_settings: dotted names of the settings that only evaluations after a run depend on: runs that differ in
+        them have the same beginning.
       film_style: from a configuration, how episodes are drawn; None if they are filmed by observations that are images.
     """
 
@@ -39,6 +41,7 @@ class Preset(NamedTuple):
     make_test_environment: Callable[[Any], JaxEnvironment | PooledEnvironment] | None = None
     other_configs: tuple[GSLConfig, ...] = ()
     make_evaluation_environment: Callable[[Any], JaxEnvironment | PooledEnvironment] | None = None
+    evaluation_settings: tuple[str, ...] = ()
     film_style: Callable[[Any], FilmStyle] | None = None
 
     def config_for(self, algorithm: str) -> Any:

@@ -162,6 +162,7 @@ def _preset(name: str, number: int, config: MetaWorldConfig) -> Preset:
         config=config,
         make_environment=make_environment,
         make_evaluation_environment=make_evaluation_environment,
+        evaluation_settings=("env.evaluation_horizon",),
         film_style=film_style,
     )
 

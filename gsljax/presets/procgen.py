@@ -141,6 +141,7 @@ def _preset(game: str) -> Preset:
         make_environment=_environment_of(game, "train"),
         make_test_environment=_environment_of(game, "test"),
         other_configs=(_ppg_config(config),),
+        evaluation_settings=("env.first_test_level", "env.num_test_levels"),
     )
 
 
