@@ -162,11 +162,14 @@ def stages_table(summaries: list[dict[str, Any]]) -> str:
     ]
     for summary in summaries:
         stage = {record["name"]: record for record in summary["stages"]}
-        plateau, played = stage["generalist"]["plateau"], stage["demonstrations"]
+        plateau, played = stage["generalist"]["plateau"], stage.get("demonstrations")
         fired = f"{stage['generalist']['samples']:,}" if plateau["fired"] else "not at all"
-        success = f"{stage['evaluation']['success']:.3f} | {played['success']:.3f}"
-        cells = [str(summary["seed"]), fired, f"{plateau['samples']:,}", success]
-        lines.append("| " + " | ".join([*cells, f"{played['kept_episodes']} of {played['episodes']}"]) + " |")
+        cells = [str(summary["seed"]), fired, f"{plateau['samples']:,}", f"{stage['evaluation']['success']:.3f}"]
+        if played is None:  # the generalist was good enough
+            cells += ["–", "–"]
+        else:
+            cells += [f"{played['success']:.3f}", f"{played['kept_episodes']} of {played['episodes']}"]
+        lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
         "Success of the generalist: in the evaluation that finds E_low; of the specialists: in all they played.",

@@ -156,16 +156,15 @@ def evaluate(
         environment = make_environment(config)
         if filming is not None:
             style = style_of(preset, config, environment.spec)
-            filming.chosen(environment.spec)  # refused before any work
+            filming.prepare(environment.spec)  # refused before any work
     key = jax.random.fold_in(jax.random.key(seed), 2**31 + 1)  # none that a run draws from
     sampled, _ = evaluate_variations(experiment, environment, state, episodes, key)
     modal, _ = evaluate_variations(experiment, environment, state, episodes, key, deterministic=True)
     results = {"policy": policy, "split": split, "episodes": episodes} | sampled | {"deterministic": modal}
     if filming is not None:
         header = f"{preset.name}, {config.method}, seed {config.seed}: {policy} policy, {split} variations"
-        shown = film(
-            filming, style, environment, experiment.acting.act, state, jax.random.fold_in(key, 1), header, quiet
-        )
+        film_key = jax.random.fold_in(jax.random.key(seed), 2**31 + 2)
+        shown = film(filming, style, environment, experiment.acting.act, state, film_key, header, quiet)
         results["video"] = {"directory": str(filming.directory), "episodes": shown}
     return results
 

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"gsljax: {error.filename or 'A file'} cannot be used ({error.strerror}).", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as interruption:
-        print(f"\ngsljax: {interruption or 'interrupted'}.", file=sys.stderr)
+        print(f"\ngsljax: {str(interruption) or 'interrupted'}.", file=sys.stderr)
         sys.exit(130)
 
 

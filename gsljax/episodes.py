@@ -113,8 +113,8 @@ def play_episodes(
             observation, action = (np.stack(each) for each in zip(*pairs[member, lane], strict=True))
             pairs[member, lane] = []
             action = live.spec.action.clip(action)
-            variation, total, success = (results[field][at] for field in (3, 0, 1))
-            facts = member, lane, int(variation), float(total), bool(success)
+            outcome = float(results.episode_return[at]), bool(results.success[at])
+            facts = member, lane, int(results.variation[at]), *outcome
             on_episode(Episode(*facts, observation, action, np.array(result.observation[member, column])))
 
     for half, result in exchange(live, choose_until_finished, Stopwatch()):

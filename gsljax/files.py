@@ -24,9 +24,11 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except OSError as error:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
-        raise UserError(f"The file {path} cannot be written ({reason(error)}).") from error
+        if isinstance(error, OSError):
+            raise UserError(f"The file {path} cannot be written ({reason(error)}).") from error
+        raise
 
 
 def reason(error: Exception) -> str:

@@ -16,7 +16,7 @@ from gsljax.errors import UserError
 from gsljax.evaluation import play_once
 from gsljax.gsl.config import GSLConfig
 from gsljax.presets import Preset
-from gsljax.report.contact_sheet import Panel, write_contact_sheet
+from gsljax.report.contact_sheet import WIDEST_PANEL, Panel, write_contact_sheet
 from gsljax.report.film import FilmFormat, FilmStyle, captioned, check_format, image_frames, shown_steps, write_film
 from gsljax.report.film_progress import FilmProgress
 from gsljax.report.text import format_value
@@ -69,6 +69,18 @@ class Filming:
         spread = np.linspace(0, spec.num_variations - 1, min(MOST_BY_DEFAULT, spec.num_variations)).round()
         return np.unique(np.asarray(self.variations or spread, np.int32))
 
+    def prepare(self, spec: EnvSpec) -> None:
+        """Make the directory, if it is not there.
+
+        Raises:
+          UserError: if a variation does not exist, or the directory cannot be made.
+        """
+        self.chosen(spec)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"The video directory {self.directory} cannot be made ({error.strerror}).") from error
+
 
 def style_of(preset: Preset, config: GSLConfig, spec: EnvSpec) -> FilmStyle:
     """How the episodes of a preset are drawn: as it says, or by their observations where these are images.
@@ -116,8 +128,8 @@ def film(
       UserError: if a variation does not exist, or a file cannot be written.
     """
     spec = environment.spec
+    filming.prepare(spec)
     variations = filming.chosen(spec)
-    _make_directory(filming.directory)
     digits = len(str(spec.num_variations - 1))
     found: dict[int, dict[str, Any]] = {}
     panels: dict[int, Panel] = {}
@@ -164,16 +176,11 @@ def _write(episode: Episode, style: FilmStyle, spec: EnvSpec, path: Path) -> Pan
     def shown() -> Iterator[np.ndarray]:
         for place, frame in enumerate(frames):
             if place in keep:
-                kept.append(Image.fromarray(frame))
+                moment = Image.fromarray(frame)
+                moment.thumbnail((WIDEST_PANEL, WIDEST_PANEL))
+                kept.append(moment)
             yield frame
 
     clock = [f"step {step} of {length}" for step in steps]
     write_film(captioned(shown(), title, facts, clock), len(steps), path)
     return Panel(kept, title, f"{facts}, {length} steps")
-
-
-def _make_directory(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"The video directory {path} cannot be made ({error.strerror}).") from error

@@ -169,6 +169,8 @@ class RunDirectory:
 
     def discard_checkpoints(self, stage: str) -> None:
         """Delete what a stage needed only while it was under way."""
+        for torn in self.result(stage).parent.glob(f"{stage}.*"):  # what a kill left of saving the result
+            shutil.rmtree(torn, ignore_errors=True)
         for folder in (self.checkpoints(stage), self.candidates(stage)):
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # not empty, or not there

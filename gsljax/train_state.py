@@ -18,7 +18,7 @@ class TrainState(NamedTuple):
       optimizer_state: the optax state for them.
       hyperparameters: traced hyperparameters, a NamedTuple of scalars of the algorithm's own (they may differ between
         members).
-      key: typed random key for the updates.
+      key: typed random key for the updates (of `actors` only a placeholder).
       num_updates: int32, number of `update` calls so far.
       num_samples: int32, number of valid steps in their rollouts.
       memory: what else the algorithm keeps, by name: replay, a discriminator, reward statistics.

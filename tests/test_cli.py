@@ -241,6 +241,14 @@ def command(compilation_cache):
     return start
 
 
+def test_an_interruption_of_other_commands_is_said(gsljax, monkeypatch):
+    def interrupt(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.api, "evaluate", interrupt)
+    assert gsljax("evaluate", "somewhere") == (130, "", "\ngsljax: interrupted.\n")
+
+
 @pytest.fixture(scope="module")
 def finished(command, tmp_path_factory):
     """A run that was interrupted with Ctrl-C and resumed."""

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Every throughput benchmark on a machine with a GPU, each with a time limit and a JSON file of its own:
 #
-#   benchmarks/gpu/throughput.sh OUT_DIR          about 9 minutes; what is not finished by its limit is left out
+#   benchmarks/gpu/throughput.sh OUT_DIR          at most 11 minutes; what is not finished by its limit is left out
 #   benchmarks/gpu/throughput.sh OUT_DIR small    the same programs at a size for trying them on a CPU
 #
 # The feed needs EnvPool (the `pools` extra). PYTHON names another interpreter than python3.
 set -uo pipefail
-out=$(mkdir -p "$1" && cd "$1" && pwd)
+out=$(mkdir -p "${1:?give the directory for the results}" && cd "$1" && pwd) || exit 1
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python=${PYTHON:-python3}
 

@@ -48,7 +48,10 @@ def clip_by_norm_of_each_network(max_norm: float) -> optax.GradientTransformatio
         for of_value in (True, False):
             of_network = [leaf for path, leaf in leaves if is_of_value_network(path) is of_value]
             factors[of_value] = jnp.minimum(1.0, max_norm / optax.tree.norm(of_network))
-        scale = lambda path, g: g * factors[is_of_value_network(path)]  # noqa: E731
+
+        def scale(path, gradient):
+            return gradient * factors[is_of_value_network(path)]
+
         return jax.tree_util.tree_map_with_path(scale, updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

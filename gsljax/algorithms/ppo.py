@@ -173,7 +173,8 @@ class PolicyPhase(NamedTuple):
 
     Attributes:
       init, act, num_demonstration_pairs: see `Algorithm`.
-      update: state, rollout and demonstrations to the next state, metrics, and value targets `[T, N]`.
+      update: state, rollout and demonstrations to the next state, metrics, and value targets `[T, N]` in the
+        network's units.
       network: the network that parameters are applied with, normalisation included.
       optimizer: clipping and Adam, without the learning rate.
     """
@@ -338,8 +339,8 @@ def make_policy_phase(
             rollout = rollout._replace(reward=reward)
         return rollout, params, memory, metrics
 
-    def prepare(params: Any, rollout: Rollout, traced: PPOHyperparameters) -> tuple[_Samples, Any, jax.Array]:
-        """What the losses need, the parameters with the values' statistics moved, and A_max."""
+    def prepare(params: Any, rollout: Rollout, traced: PPOHyperparameters) -> tuple[_Samples, Any, Metrics]:
+        """What the losses need, the parameters with the values' statistics moved, and what these samples tell."""
         valid, variation, value = rollout.valid, rollout.variation, rollout.value
         if config.normalize_values:  # as they were when these values were predicted
             value = denormalized_values(statistics_of(params, "value"), value, variation, valid)
@@ -352,14 +353,16 @@ def make_policy_phase(
             moments = update_moments_of_groups(statistics_of(params, "value"), target, valid, variation)
             value, target = (normalized_values(moments, x, variation) for x in (value, target))
             params = with_statistics(params, value=moments)
+        metrics = {"explained_variance": explained_variance(value.reshape(-1), target.reshape(-1), valid.reshape(-1))}
         pairs = _masked(rollout)
-        advantage_max = jnp.max(jnp.where(valid, advantage, 0.0))  # never negative: it would repel
+        metrics["advantage_max"] = jnp.max(jnp.where(valid, advantage, 0.0))  # never negative: it would repel
         if config.normalize_advantages == "variation":
             scaled = normalize_by_group(advantage, valid, variation, spec.num_variations)
         else:
             scaled = normalize(advantage, valid)
-        flat, *others = (x.reshape(-1) for x in (valid, rollout.log_prob, value, scaled, target))
-        return _Samples(pairs.observation, pairs.action, flat, *others), params, advantage_max
+        output = rollout.value[:-1]  # the network's own: what its clipped loss stays near, in whatever units
+        flat, *others = (x.reshape(-1) for x in (valid, rollout.log_prob, output, scaled, target))
+        return _Samples(pairs.observation, pairs.action, flat, *others), params, metrics
 
     def update(
         state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None = None
@@ -370,7 +373,7 @@ def make_policy_phase(
         check_demonstrations("PPO", demonstrations, num_demonstration_pairs(rollout.valid.size), spec)
         key, shuffle_key, reward_key = jax.random.split(state.key, 3)
         rollout, params, memory, reward_metrics = shaped(state, rollout, demonstrations, reward_key)
-        samples, params, advantage_max = prepare(params, rollout, state.hyperparameters)
+        samples, params, told = prepare(params, rollout, state.hyperparameters)
 
         def minibatch_step(carry, index_and_rows):
             params, optimizer_state = carry
@@ -379,7 +382,7 @@ def make_policy_phase(
             gradient, metrics = jax.grad(online_loss, has_aux=True)(params, minibatch, state.hyperparameters)
             if has_imitation_loss:
                 extra, extra_metrics = demonstration_gradient(
-                    params, minibatch_index, demonstrations, advantage_max, state
+                    params, minibatch_index, demonstrations, told["advantage_max"], state
                 )
                 gradient = jax.tree.map(jnp.add, gradient, extra)
                 metrics |= extra_metrics
@@ -403,8 +406,7 @@ def make_policy_phase(
             metrics = {name: x * shown if name.startswith("demonstration") else x for name, x in metrics.items()}
         metrics |= reward_metrics
         metrics |= dict(zip(("learning_rate", "value_learning_rate"), learning_rates, strict=False))
-        metrics["advantage_max"] = advantage_max
-        metrics["explained_variance"] = explained_variance(samples.old_value, samples.target, samples.valid)
+        metrics |= told
         if config.normalize_observations:
             params = update_observations(params, rollout.observation[:-1], rollout.valid)
         state = state._replace(

@@ -231,10 +231,17 @@ class RecycledArrays:
             if sys.getrefcount(self._arrays[index]) == 2:
                 return self._arrays[index]
         size = max(1, math.prod(self._shape) * np.dtype(self._dtype).itemsize)
-        array: np.ndarray = np.ndarray(self._shape, self._dtype, buffer=mmap.mmap(-1, size))
+        array: np.ndarray = np.ndarray(self._shape, self._dtype, buffer=_fresh_pages(size))
         if len(self._arrays) < self._keep:
             self._arrays.append(array)
         return array
+
+
+def _fresh_pages(size: int) -> mmap.mmap:
+    """Memory that begins at a page; private, or a process that is forked would share it."""
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def halves_of(num_lanes: int) -> tuple[slice, ...]:

@@ -71,7 +71,7 @@ def check_lanes(config: GSLConfig, environment: JaxEnvironment | PooledEnvironme
     if not isinstance(environment, PooledEnvironment):
         return
     of_all = environment.lanes_needed(tuple(range(environment.spec.num_variations)))
-    low, of_specialist = config.num_low_performing, config.num_low_performing // config.num_specialists
+    low, of_specialist = config.num_low_performing, config.variations_per_specialist
     needed = {name: of_all for name in config.training_stages}
     if not config.is_baseline:
         needed["specialist"] = low if config.fine_tuning_share else of_specialist

@@ -163,22 +163,24 @@ def first_plateau(values: np.ndarray, criterion: PlateauCriterion, total_epochs:
     return first + int(found[0]) if found.size else None
 
 
-def nearest_checkpoint(epoch: int, checkpoints: Sequence[int]) -> int:
+def nearest_epoch(epoch: int, kept: Sequence[int]) -> int:
     """The kept epoch closest to `epoch`, the earlier of two equally close ones (GSL App. B).
 
     Args:
       epoch: where the plateau starts, as `first_plateau` gives it.
-      checkpoints: epochs whose parameters are kept, in any order.
+      kept: epochs whose parameters are there, in any order.
 
     Returns:
-      One of `checkpoints`.
+      One of `kept`.
 
     Raises:
-      UserError: if there are no checkpoints.
+      UserError: if there are none.
     """
-    if len(checkpoints) == 0:
-        raise UserError(f"No checkpoint to restart from at epoch {epoch}; at least one must have been kept.")
-    return int(min(checkpoints, key=lambda checkpoint: (abs(checkpoint - epoch), checkpoint)))
+    if len(kept) == 0:
+        raise UserError(
+            f"No parameters to go on from at epoch {epoch}; those of at least one epoch must have been kept."
+        )
+    return int(min(kept, key=lambda one: (abs(one - epoch), one)))
 
 
 def _is_real(value: object) -> bool:

@@ -36,7 +36,7 @@ class TrainingStage(NamedTuple):
     Attributes:
       name: see `DESCRIPTIONS`.
       algorithm: with its settings for this stage.
-      members: makes the population at its start, leaves `[P, ...]`; called inside compiled code, once.
+      members: makes the population at its start, leaves `[P, ...]`.
       variations: `[P, K]` int32, what each member trains on.
       lanes: per member.
       budget: samples of all members together; the stage stops before the epoch that would exceed it.
@@ -137,12 +137,14 @@ def _candidates(experiment: Experiment, stage: TrainingStage, done: _Done) -> Ca
 def _save(
     experiment: Experiment, stage: TrainingStage, carry: Carry, candidates: Candidates | None, done: _Done
 ) -> None:
-    """Save a checkpoint in place of the last one; candidates first, as training that goes on must find them."""
+    """Save a checkpoint in place of the last one, and before it the candidates that training from there must find."""
     if candidates is not None:
         candidates.save()
     path = experiment.directory.checkpoints(stage.name)
     checkpoint.save(path / str(done.epochs), carry, done._asdict())
     checkpoint.prune(path, keep={done.epochs})
+    if candidates is not None:
+        candidates.prune()
 
 
 def _epochs_of_next_call(experiment: Experiment, stage: TrainingStage, done: _Done) -> int:
@@ -188,26 +190,30 @@ def _finish(
     directory = experiment.directory
     result = carry.best_params if stage.takes_best else carry.state.params
     record = {"name": stage.name, "samples": done.samples, "wall_seconds": done.wall_seconds, "epochs": done.epochs}
-    record |= {metric: lines[-1][metric] for metric in ("return", "success") if lines and metric in lines[-1]}
+    record |= {metric: lines[-1][metric] for metric in ("return", "success") if metric in lines[-1]}
     record["time"] = {name: sum(line["time"].get(name, 0.0) for line in lines) for name in lines[-1]["time"]}
     if candidates is not None:
-        fired_at = taken_at = done.epochs
+        taken_at = done.epochs
         if plateau is not None:  # the parameters after e epochs are the policy that acts in epoch e (from 0)
-            fired_at = plateau
             taken_at, result = candidates.nearest(plateau, result)
         samples = lines[taken_at - 1]["samples"] - directory.samples
+        fired_at = done.epochs if plateau is None else plateau
         record["plateau"] = {"fired": plateau is not None, "epoch": fired_at, "taken_at": taken_at, "samples": samples}
     if stage.takes_best:
-        best = jax.device_get(carry.best_score)
-        record["members"] = [
-            {"variations": variations.tolist(), "best_return": float(score) if np.isfinite(score) else None}
-            for variations, score in zip(stage.variations, best, strict=True)
-        ]
+        record["members"] = _members_record(stage, carry)
     checkpoint.save(directory.result(stage.name), result, {})
     directory.finish_stage(record)
     directory.discard_checkpoints(stage.name)
     experiment.reporter.finish_stage(stage.name, record)
     return actors(result, len(stage.variations))
+
+
+def _members_record(stage: TrainingStage, carry: Carry) -> list[dict[str, Any]]:
+    """What each member trained on, and the mean return of its best epoch."""
+    return [
+        {"variations": variations.tolist(), "best_return": float(score) if np.isfinite(score) else None}
+        for variations, score in zip(stage.variations, jax.device_get(carry.best_score), strict=True)
+    ]
 
 
 def _first_carry(experiment: Experiment, stage: TrainingStage) -> Carry:

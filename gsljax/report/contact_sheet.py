@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from gsljax.files import write_atomically
 from gsljax.report.film import FAINT, INK, PAPER, font
@@ -14,12 +14,13 @@ _GAP = 18
 _LINE_HEIGHT = 17
 _HEADER = 40
 _BETWEEN_MOMENTS = 3
-_WIDEST = {12: 480, 60: 320, 10**9: 220}
+WIDEST_PANEL = 480
+_WIDEST = {12: WIDEST_PANEL, 60: 320, 10**9: 220}
 """Up to so many panels, a panel is so many pixels wide at most."""
 
 
 class Panel(NamedTuple):
-    """One episode: a few pictures of it, all of one size, in their order, and what stands under them."""
+    """One episode: at least one picture of it, in their order, and what stands under them."""
 
     moments: Sequence[Image.Image]
     title: str
@@ -30,16 +31,16 @@ def contact_sheet(panels: Sequence[Panel], header: str) -> Image.Image:
     """All panels in rows, as many beside each other as make the sheet about four units wide for three high.
 
     Args:
-      panels: at least one; their pictures have the same size and number.
+      panels: at least one.
       header: the line above them.
     """
     widest = next(width for most, width in _WIDEST.items() if len(panels) <= most)
-    first = panels[0].moments
-    share = (widest - _BETWEEN_MOMENTS * (len(first) - 1)) / (len(first) * first[0].width)
-    scale = min(share, 1.0)
-    size = max(1, round(scale * first[0].width)), max(1, round(scale * first[0].height))
+    count = max(len(panel.moments) for panel in panels)
+    largest = [max(moment.size[axis] for panel in panels for moment in panel.moments) for axis in (0, 1)]
+    scale = min((widest - _BETWEEN_MOMENTS * (count - 1)) / (count * largest[0]), 1.0)
+    size = max(1, round(scale * largest[0])), max(1, round(scale * largest[1]))
     labels = [text for panel in panels for text in (panel.title, panel.facts)]
-    width = max(len(first) * (size[0] + _BETWEEN_MOMENTS) - _BETWEEN_MOMENTS, *(_width(text) for text in labels))
+    width = max(count * (size[0] + _BETWEEN_MOMENTS) - _BETWEEN_MOMENTS, *(_width(text) for text in labels))
     height = size[1] + 2 * _LINE_HEIGHT + 4
     columns = min(len(panels), max(1, round(math.sqrt(4 / 3 * len(panels) * (height + _GAP) / (width + _GAP)))))
     rows = -(-len(panels) // columns)
@@ -51,7 +52,7 @@ def contact_sheet(panels: Sequence[Panel], header: str) -> Image.Image:
     for place, panel in enumerate(panels):
         left, top = _GAP + place % columns * (width + _GAP), _HEADER + place // columns * (height + _GAP)
         for index, moment in enumerate(panel.moments):
-            small = moment if moment.size == size else moment.resize(size, Image.Resampling.BOX)
+            small = moment if moment.size == size else ImageOps.contain(moment, size, Image.Resampling.BOX)
             sheet.paste(small, (left + index * (size[0] + _BETWEEN_MOMENTS), top))
         below = top + size[1] + _LINE_HEIGHT - 1
         draw.text((left, below), panel.title, INK, font(12, bold=True), anchor="ls")

@@ -185,8 +185,9 @@ def _aggregate(
 
 
 def _median_span(runs: Sequence[Run], stage: str) -> tuple[float, float]:
-    """Return the medians of a stage's boundaries over the runs that have it; it is empty where none has."""
-    spans = [run.stage_spans[stage] for run in runs if stage in run.stage_spans]
+    """Return the medians of a stage's boundaries, over the runs that have left it or, if none has, all that have it."""
+    having = [run for run in runs if stage in run.stage_spans]
+    spans = [run.stage_spans[stage] for run in [run for run in having if _is_over(run, stage)] or having]
     first, last = (statistics.median(ends) for ends in zip(*spans, strict=True)) if spans else (0.0, 0.0)
     return first, last
 
@@ -194,10 +195,14 @@ def _median_span(runs: Sequence[Run], stage: str) -> tuple[float, float]:
 def _aligned(samples: np.ndarray, run: Run, stage: str, shared: tuple[float, float]) -> np.ndarray:
     """Move a stage's samples so that it begins at `shared[0]` and, if it is over and not all of the run, ends there."""
     first, last = run.stage_spans[stage]
-    is_over = run.summary is not None or stage != list(run.stage_spans)[-1]
     is_all = len(run.stage_spans) == 1
-    stretch = (shared[1] - shared[0]) / (last - first) if is_over and not is_all else 1.0
+    stretch = (shared[1] - shared[0]) / (last - first) if _is_over(run, stage) and not is_all else 1.0
     return shared[0] + (samples - first) * stretch
+
+
+def _is_over(run: Run, stage: str) -> bool:
+    """Say whether a run has left a stage that it has."""
+    return run.summary is not None or stage != list(run.stage_spans)[-1]
 
 
 def _spread(values: np.ndarray, band: Band) -> tuple[float, float, float]:

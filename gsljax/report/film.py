@@ -1,5 +1,6 @@
 """Films of episodes: which steps are shown, what stands above the picture, and the file, a GIF or an MP4."""
 
+import contextlib
 import importlib
 import importlib.util
 import shutil
@@ -174,7 +175,8 @@ def _write_mp4(pictures: Iterator[Image.Image], count: int, file: BinaryIO) -> N
                 process.stdin.write(picture.tobytes())
             process.stdin.close()
         except BrokenPipeError:  # it has ended early and says below why
-            pass
+            with contextlib.suppress(BrokenPipeError):  # what is still in the buffer
+                process.stdin.close()
         complaint = process.stderr.read().decode(errors="replace").strip()
     if process.returncode:
         reason = complaint.splitlines()[-1] if complaint else f"exit status {process.returncode}"

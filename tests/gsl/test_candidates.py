@@ -35,9 +35,22 @@ def test_only_those_within_reach_are_kept(tmp_path):
         candidates.add(epochs, params(epochs))
         if epochs % 7 == 0:
             candidates.save()
-    assert checkpoint.epochs(tmp_path / "kept") == [11, 12, 13, 14]
+            before = checkpoint.epochs(tmp_path / "kept")
+            candidates.prune()
+    assert min(before) <= 7 and checkpoint.epochs(tmp_path / "kept") == [10, 11, 12, 13, 14]
     assert candidates.nearest(17, TEMPLATE)[0] == 17
-    assert checkpoint.epochs(tmp_path / "kept") == [17, 18, 19, 20]
+    candidates.save()
+    candidates.prune()
+    assert checkpoint.epochs(tmp_path / "kept") == [16, 17, 18, 19, 20]
+
+
+def test_a_long_reach_is_covered_by_a_hundred(tmp_path):
+    candidates = Candidates(tmp_path / "kept", reach=1000, resumed_at=0)
+    for epochs in range(1, 3001):
+        candidates.add(epochs, params(0))
+    kept = sorted(candidates._unsaved)
+    assert 100 <= len(kept) <= 102 and kept[0] <= 2000 and kept[-1] == 3000
+    assert set(np.diff(kept)) == {10}
 
 
 def test_those_of_a_training_that_was_cut_off_are_forgotten(tmp_path):

@@ -36,7 +36,7 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
             {"fine_tuning_share": 0.005},
             r"^fine_tuning_share is 0\.005 of 3000 total_samples, .* stage 15 samples, but .* 20",
         ),
-        ({"specialists_per_subset": 7}, r"^specialist_share is 0\.2, which leaves its stage 600 .* 700\.$"),
+        ({"specialists_per_subset": 7}, r"^specialist_share is 0\.2 .*, which leaves its stage 600 .* 700\.$"),
         (
             {"low_threshold": 0.5, "demonstrations__generalist_episodes": 3},
             r"^demonstrations\.generalist_episodes is 3, but must be 0 or at least the .* \(4\), one for each\.$",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gsljax.errors import UserError
-from gsljax.gsl.plateau import PlateauCriterion, first_plateau, nearest_checkpoint, plateaued, smooth
+from gsljax.gsl.plateau import PlateauCriterion, first_plateau, nearest_epoch, plateaued, smooth
 
 
 def criterion(**fields) -> PlateauCriterion:
@@ -213,14 +213,14 @@ def test_h_is_final_once_the_kernel_is_inside_the_curve():
         np.testing.assert_array_equal(plateaued(curve[:length], settings)[:final], whole[:final])
 
 
-def test_nearest_checkpoint():
+def test_nearest_epoch():
     """The closest one, the earlier of two, an error for none."""
-    assert nearest_checkpoint(7, [0, 5, 10]) == 5
-    assert nearest_checkpoint(8, [10, 0, 5]) == 10
-    assert nearest_checkpoint(15, [20, 10]) == 10
-    assert nearest_checkpoint(99, [3]) == 3
-    with pytest.raises(UserError, match="No checkpoint to restart from at epoch 7"):
-        nearest_checkpoint(7, [])
+    assert nearest_epoch(7, [0, 5, 10]) == 5
+    assert nearest_epoch(8, [10, 0, 5]) == 10
+    assert nearest_epoch(15, [20, 10]) == 10
+    assert nearest_epoch(99, [3]) == 3
+    with pytest.raises(UserError, match="No parameters to go on from at epoch 7"):
+        nearest_epoch(7, [])
 
 
 @pytest.mark.parametrize(

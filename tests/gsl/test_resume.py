@@ -130,6 +130,8 @@ class Killer(Loud):
 
         def with_moments(*arguments, **named):
             what = f"{name} {arguments[1]['name']}" if name == "finish_stage" else name
+            if isinstance(arguments[0], Path) and arguments[0].parent.name == "results":
+                what = f"{name} result {arguments[0].name}"
             self(f"before {what}")
             try:
                 self(f"during {what}")
@@ -229,8 +231,11 @@ def test_killed_at_random_moments(uninterrupted, kill, tmp_path, seed):
 
 
 def test_killed_between_all_stages(uninterrupted, kill, tmp_path):
-    """Before, in the middle of and after the record of every stage, and those of the run itself."""
-    to_come = [f"{place} finish_stage {stage}" for stage in STAGES for place in ("before", "during", "after")]
+    """In the middle of every stage's result, before, in the middle of and after its record, and the run's own."""
+    to_come = []
+    for stage in STAGES:
+        to_come += [] if stage in ("evaluation", "demonstrations") else [f"during save result {stage}"]
+        to_come += [f"{place} finish_stage {stage}" for place in ("before", "during", "after")]
     to_come += ["before finish", "during finish"]
 
     def when(moment):

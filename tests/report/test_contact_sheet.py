@@ -1,5 +1,7 @@
 """The contact sheet: a panel for each episode, with its pictures in their order and its text below them."""
 
+import itertools
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -47,6 +49,17 @@ def test_every_episode_has_a_panel_of_its_own_in_order(count, moments):
     assert places == sorted(set(places))  # row by row
     if count > 4:
         assert 0.6 < sheet.width / sheet.height < 3
+
+
+def test_panels_of_different_shapes_do_not_overlap_and_keep_theirs():
+    short, wide = panels_of(2, 4)[0]._replace(moments=panels_of(1, 1)[0].moments), panels_of(2, 4, (90, 30))[1]
+    pixels = codes(contact_sheet([short, wide, *panels_of(4, 4)[2:]], "header"))
+    top, bottom, left, right = box(pixels, 1, 0)
+    assert (right - left) / (bottom - top) == pytest.approx(3, rel=0.1)
+    for panel in (1, 2):
+        boxes = [box(pixels, panel, moment) for moment in range(4)]
+        assert all(one[3] <= other[2] for one, other in itertools.pairwise(boxes))
+        assert len({found[3] - found[2] for found in boxes}) == 1  # none is covered in part
 
 
 def test_pictures_are_made_smaller_but_never_larger():

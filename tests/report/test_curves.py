@@ -202,6 +202,19 @@ def test_stages_that_end_at_different_samples_are_averaged_from_their_start_to_t
     assert (y[known][0], y[known][-1]) == pytest.approx((0.3, 0.5), abs=0.02)
 
 
+def test_runs_under_way_do_not_squeeze_those_that_are_over(tmp_path):
+    runs = []
+    for seed, length in enumerate((10, 2, 3)):
+        records = [*epochs("generalist", 0, 100, [0.1] * 4), *epochs("imitation", 400, 100, [0.5] * length)]
+        runs.append(
+            load_run(write_run(tmp_path / str(seed), records, gsl_summary() if length == 10 else None, seed=seed))
+        )
+    axes = comparison_figure(runs).axes[0]
+    assert spans(axes)["imitation:span"] == (400, 1400)
+    x, y = (np.array(values) for values in points(lines(axes)["gsl:imitation"]))
+    assert x[~np.isnan(y)].max() == pytest.approx(700, abs=10)  # from there on one of three is not most
+
+
 def test_stages_that_methods_share_are_drawn_once(tmp_path, gsl_run):
     records = gsl_records()
     records[-1]["success"] = 0.5
