@@ -20,8 +20,9 @@ measure() { # NAME SECONDS ARGUMENTS...: one benchmark's module, its limit, its 
 
 "$python" -c 'import jax; print("devices:", jax.devices(), "jax", jax.__version__)' || exit 1
 if [ "${2:-}" = small ]; then
-  measure population_conv 600 --members 1 2 --batch 4 --dtypes float32 bfloat16 --ways conv taps --repeats 1
+  measure population_conv 600 --members 1 2 --batch 4 --dtypes bfloat16 --ways taps --repeats 1
   measure maze 600 --members 1 2 --lanes 4 --hidden 16 --repeats 1
+  measure update 600 --repeats 1
   measure feed-mt10 600 --cases mt10-1 --samples 200 --network-samples 100 --repeats 1
   exit
 fi
