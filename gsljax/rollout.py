@@ -143,8 +143,8 @@ def make_collect_from_pools(act: ActFunction, strategy: Strategy = "vmap") -> Co
 
         return jax.tree.map(write, record, _Record(observation, *output)), output.action
 
-    @jax.jit
     def joined(record: _Record, results: Step) -> Rollout:
+        # Outside of compiled code, which would copy all observations.
         num_steps = results.reward.shape[1]
         return Rollout(
             observation=record.observation,
@@ -176,7 +176,7 @@ def make_collect_from_pools(act: ActFunction, strategy: Strategy = "vmap") -> Co
         for half, result in exchange(live, choose, waited, overlap):
             results[half].append(result._replace(observation=None))
         by_half = [jax.tree.map(lambda *steps: np.stack(steps, axis=1), *steps) for steps in results]
-        rollout = joined(record, jax.tree.map(lambda *halves: np.concatenate(halves, axis=2), *by_half))
+        rollout = joined(record, jax.tree.map(lambda *halves: jnp.asarray(np.concatenate(halves, axis=2)), *by_half))
         jax.block_until_ready(rollout)
         return rollout, Times(waited.seconds, time.perf_counter() - started - waited.seconds)
 
