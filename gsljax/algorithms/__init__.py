@@ -4,7 +4,8 @@ from gsljax.algorithms.adversary import GAILConfig
 from gsljax.algorithms.base import ActorOutput, Algorithm
 from gsljax.algorithms.imitation import ImitationConfig
 from gsljax.algorithms.ppg import AuxiliaryConfig, PPGConfig, make_ppg
-from gsljax.algorithms.ppo import PPOConfig, PPOHyperparameters, make_ppo
+from gsljax.algorithms.ppo import make_ppo
+from gsljax.algorithms.ppo_config import PPOConfig, PPOHyperparameters
 from gsljax.algorithms.sac import SACConfig, SACHyperparameters, make_sac
 
 __all__ = [

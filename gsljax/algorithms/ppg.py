@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from gsljax.algorithms.base import Algorithm
 from gsljax.algorithms.imitation import ImitationConfig
 from gsljax.algorithms.optimizer import descend
-from gsljax.algorithms.ppo import PPOConfig, make_policy_phase
+from gsljax.algorithms.ppo import make_policy_phase
+from gsljax.algorithms.ppo_config import PPOConfig
 from gsljax.conditions import any_member
 from gsljax.distributions import Distribution
 from gsljax.errors import UserError

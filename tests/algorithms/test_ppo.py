@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from gsljax.algorithms import ImitationConfig, PPOConfig, make_ppo
-from gsljax.algorithms.ppo import hyperparameters
+from gsljax.algorithms.ppo_config import hyperparameters
 from gsljax.distributions import Categorical
 from gsljax.errors import UserError
 from gsljax.losses import clipped_policy_loss, generalized_advantages, normalize, value_loss
