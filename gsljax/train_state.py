@@ -1,5 +1,6 @@
 """What an algorithm carries from update to update, and how members are cloned, picked and kept."""
 
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -47,6 +48,13 @@ def clone(member: Tree, count: int) -> Tree:
 def take(members: Tree, index: int | np.ndarray | jax.Array) -> Tree:
     """Member number `index` of a population, without the member axis; for several numbers a population of those."""
     return jax.tree.map(lambda x: x[index], members)
+
+
+def where_members(chosen: np.ndarray | jax.Array, one: Tree, other: Tree) -> Tree:
+    """Of each member that is chosen (`[P]`, bool) the tree `one`, of the others `other`; leaves `[P, ...]`."""
+    return jax.vmap(lambda choose, a, b: jax.tree.map(partial(jnp.where, choose), a, b))(
+        jnp.asarray(chosen), one, other
+    )
 
 
 def keep_best(best: Tree, best_score: jax.Array, candidate: Tree, score: jax.Array) -> tuple[Tree, jax.Array]:

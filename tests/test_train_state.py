@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsljax.train_state import TrainState, clone, keep_best, take
+from gsljax.train_state import TrainState, clone, keep_best, take, where_members
 
 both = pytest.mark.parametrize("compiled", [lambda f: f, jax.jit], ids=["eager", "jit"])
 
@@ -36,6 +36,14 @@ def test_take_picks_one_member(compiled):
     members = jax.tree.map(lambda *x: jnp.stack(x), *map(member, range(4)))
     for index in range(4):
         assert_same(compiled(take)(members, index), member(index))
+
+
+@both
+def test_where_members_takes_each_member_whole(compiled):
+    one, other = (jax.tree.map(lambda *x: jnp.stack(x), *map(member, seeds)) for seeds in ((0, 1, 2), (3, 4, 5)))
+    found = compiled(where_members)(np.array([True, False, True]), one.params, other.params)
+    expected = jax.tree.map(lambda *x: jnp.stack(x), *(member(seed).params for seed in (0, 4, 2)))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 @both

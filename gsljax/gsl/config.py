@@ -189,6 +189,9 @@ class GSLConfig:
     low_threshold it is the most there can be: fewer low-performing variations take fewer specialists."""
     specialists_per_subset: int = 1
     """Specialists trained on the same variations, of which the one with the best epoch demonstrates."""
+    explore_up_to: float | None = None
+    """Mean score of a specialist's variations, in the plateau's metric, up to which it starts with
+    specialist.initial_std; better ones keep the generalist's std. None starts all of them with it."""
     fine_tuning_share: float = 0.0
     """Share of total_samples for fine-tuning on E_low before the specialists are cloned; 0 leaves it out."""
     specialist: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
@@ -221,8 +224,12 @@ class GSLConfig:
                 f"method is {self.method!r}, the baseline of that algorithm, but algorithm is {self.algorithm!r}; they "
                 "must be the same."
             )
-        if self.low_threshold is not None and not math.isfinite(self.low_threshold):
-            raise UserError(f"low_threshold is {self.low_threshold}, but must be a finite number, or None.")
+        for name in ("low_threshold", "explore_up_to"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise UserError(f"{name} is {value}, but must be a finite number, or None.")
+        if self.explore_up_to is not None and self.specialist.initial_std is None:
+            raise UserError("explore_up_to is set, but specialist.initial_std is not, with which to explore.")
         for name in ("generalist_share", "specialist_share"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, but must lie between 0 and 1.")

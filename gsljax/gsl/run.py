@@ -42,7 +42,7 @@ def train_gsl(experiment: Experiment) -> Outcome:
     low = stages.low_performing(experiment, scores)
     subsets = split(np.sort(low), len(low) // config.variations_per_specialist)
     origin = stages.fine_tune(experiment, generalist, low)
-    specialists = stages.train_specialists(experiment, origin, subsets)
+    specialists = stages.train_specialists(experiment, origin, subsets, scores)
     rest = remaining(experiment.environment.spec.num_variations, low)
     demonstrations = stages.collect_demonstrations(experiment, generalist, specialists, subsets, rest)
     policy = stages.train_with_demonstrations(experiment, generalist, demonstrations)

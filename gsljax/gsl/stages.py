@@ -22,7 +22,7 @@ from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.gsl.population_training import TrainingStage, train_population
 from gsljax.networks.mlp import with_std
-from gsljax.train_state import TrainState, clone, take
+from gsljax.train_state import TrainState, clone, take, where_members
 
 
 def train_baseline(experiment: Experiment) -> TrainState:
@@ -52,8 +52,12 @@ def _training_stage(
     budget: int,
     params: Any = None,
     imitation: ImitationConfig | None = None,
+    explores: np.ndarray | None = None,
 ) -> TrainingStage:
-    """A stage whose members start with `params` `[P, ...]` (None: initialised), with a fresh optimiser and own keys."""
+    """A stage whose members start with `params` `[P, ...]` (None: initialised), with a fresh optimiser and own keys.
+
+    Those that explore, `[P]` (None: all), start with the stage's `initial_std`, if it has one.
+    """
     algorithm, count = experiment.algorithm(training, imitation), len(variations)
     init = partial(algorithm.init, rollout_shape=(experiment.config.rollout_steps, training.lanes))
 
@@ -62,7 +66,9 @@ def _training_stage(
         if params is not None:
             fresh = fresh._replace(params=params)
         if training.initial_std is not None:
-            fresh = fresh._replace(params=with_std(fresh.params, training.initial_std))
+            explored = with_std(fresh.params, training.initial_std)
+            chosen = explored if explores is None else where_members(explores, explored, fresh.params)
+            fresh = fresh._replace(params=chosen)
         if training.anneal:
             samples = jnp.full(count, budget / count, jnp.float32)
             fresh = fresh._replace(hyperparameters=fresh.hyperparameters._replace(anneal_samples=samples))
@@ -138,22 +144,26 @@ def fine_tune(experiment: Experiment, generalist: TrainState, low: np.ndarray) -
     return take(train_population(experiment, stage), 0)
 
 
-def train_specialists(experiment: Experiment, origin: TrainState, subsets: np.ndarray) -> TrainState:
+def train_specialists(
+    experiment: Experiment, origin: TrainState, subsets: np.ndarray, scores: np.ndarray
+) -> TrainState:
     """Line 6 of Algorithm 1: one specialist per row of `subsets` `[N_s, K]`, cloned from `origin`; each one's best.
 
     Where several are trained on the same subset, it is the best of them, by the mean return of its best epoch. With the
-    method `gsl-scratch` they are initialised afresh instead.
+    method `gsl-scratch` they are initialised afresh instead. The generalist's `scores` `[V]` tell which of them explore
+    anew, if the configuration leaves that to them.
     """
     config = experiment.config
     budget = int(config.specialist_share * config.total_samples)
     members = np.repeat(subsets, config.specialists_per_subset, axis=0)
     params = None if config.method == "gsl-scratch" else clone(origin.params, len(members))
-    stage = _training_stage(experiment, "specialists", config.specialist, members, budget, params)
+    explores = None if config.explore_up_to is None else scores[members].mean(axis=1) <= config.explore_up_to
+    stage = _training_stage(experiment, "specialists", config.specialist, members, budget, params, explores=explores)
     specialists = train_population(experiment, stage._replace(takes_best=True))
     record = experiment.directory.stage("specialists")
     assert record is not None
-    scores = [-np.inf if member["best_return"] is None else member["best_return"] for member in record["members"]]
-    return take(specialists, best_of_each(np.array(scores), config.specialists_per_subset))
+    best = [-np.inf if member["best_return"] is None else member["best_return"] for member in record["members"]]
+    return take(specialists, best_of_each(np.array(best), config.specialists_per_subset))
 
 
 def collect_demonstrations(

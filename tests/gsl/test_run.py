@@ -10,12 +10,13 @@ import pytest
 
 from gsljax.errors import UserError
 from gsljax.gsl import demonstrations as demonstration_sets
+from gsljax.gsl import stages
 from gsljax.gsl.config import AlgorithmName, Method
 from gsljax.gsl.demonstrations import GENERALIST
 from gsljax.run_directory import RunDirectory
 from gsljax.train_state import take
 from tests.gsl import tiny
-from tests.gsl.tiny import CONFIG, FINE_TUNED, HORIZON, LANES, SPECIALIST_LANES, VARIATIONS, changed, watch
+from tests.gsl.tiny import CONFIG, FINE_TUNED, HORIZON, LANES, SPECIALIST_LANES, VARIATIONS, changed, experiment, watch
 
 pytestmark = [
     pytest.mark.usefixtures("compilation_cache"),
@@ -240,6 +241,31 @@ def test_a_specialist_may_explore_anew_and_demonstrate_its_mode(runs):
         np.testing.assert_allclose(kept.action[source == index], np.clip(mode, -1, 1), rtol=1e-4, atol=1e-5)
     other = demonstration_sets.load(played.path / "demonstrations" / "demonstrations.npz", _spec())
     assert np.abs(kept.action).std() < np.abs(other.action).std()  # those that were played are noisy
+
+
+@pytest.mark.slow
+def test_specialists_may_explore_anew_only_where_the_generalist_fails(runs, tmp_path, monkeypatch):
+    generalist = runs("gsl").outcome.generalist
+    config = changed(specialist__initial_std=0.9, explore_up_to=-2.0, specialists_per_subset=2)
+    given = []
+
+    def train_population(experiment, stage):
+        given.append(stage.members().params)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "train_population", train_population)
+    scores = np.array([-4.0, -2.0, -1.0, -2.0, 0.0])  # means of the subsets: -3, -1.5, and just the limit
+    subsets = np.array([[0, 1], [2, 3], [1, 3]])
+    begun = experiment(tmp_path / "run", config)
+    with pytest.raises(KeyboardInterrupt):
+        stages.train_specialists(begun, generalist, subsets, scores)
+    begun.directory.close()
+    for member, explores in enumerate([True, True, False, False, True, True]):
+        params = take(given[0], member)
+        std = params["params"]["policy_head"].pop("log_std")
+        kept = dict(generalist.params["params"]["policy_head"])
+        np.testing.assert_allclose(std, np.log(0.9) if explores else kept["log_std"], rtol=1e-6)
+        assert_same(params["params"]["policy_head"], {name: kept[name] for name in kept if name != "log_std"})
 
 
 @pytest.mark.slow
