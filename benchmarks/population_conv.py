@@ -4,17 +4,17 @@
 
 P members share one total batch of 64 × 64 × 3 images. A row is the forward pass or a gradient step in samples per
 second over all members, taken inside a `lax.scan`, as every training loop does: XLA compiles convolutions otherwise
-there. `conv`, `patches` and `taps` are `gsljax.networks.conv`'s formulations under `vmap`, `map` is `lax.map` over
-members with `conv`, `loop` calls the compiled program of a single net once per member. `xla's own gradient` is what
-`jax.grad` makes of a plain convolution, in and outside of a scan. `of the single net` compares with one member that has
-the whole batch, computed by `conv`; compile seconds, tracing included, apart. `--torch` names the Python of an
-environment that has PyTorch, whose gradient steps then take their turn.
+there. `conv`, `packed`, `patches` and `taps` are `gsljax.networks.conv`'s formulations under `vmap`, `map` is
+`lax.map` over members with `conv`, `loop` calls the compiled program of a single net once per member. `xla's own
+gradient` is what `jax.grad` makes of a plain convolution, in and outside of a scan. `of the single net` compares with
+one member that has the whole batch, computed by `conv`; compile seconds, tracing included, apart. `--torch` names the
+Python of an environment that has PyTorch, whose gradient steps then take their turn.
 """
 
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from unittest import mock
 
 import jax
@@ -27,7 +27,8 @@ from gsljax.networks.conv import Compute
 from gsljax.population import over_members
 from gsljax.types import ActionSpec
 
-WAYS = ("conv", "patches", "taps", "map", "loop")
+FORMULATIONS = get_args(Compute)
+WAYS = (*FORMULATIONS, "map", "loop")
 NUM_ACTIONS = 15
 STEPS = 2
 
@@ -56,7 +57,7 @@ def learn(network: ImpalaActorCritic, params: Any, images: jax.Array) -> Any:
 
 def network_and_data(way: str, members: int, batch: int, dtype: Any) -> tuple[ImpalaActorCritic, Any, jax.Array]:
     """A network, the members' parameters, and images `[P, STEPS, B, 64, 64, 3]`."""
-    compute: Compute = way if way in ("conv", "patches", "taps") else "conv"  # pyright: ignore[reportAssignmentType]
+    compute: Compute = way if way in FORMULATIONS else "conv"  # pyright: ignore[reportAssignmentType]
     network = ImpalaActorCritic(ActionSpec(num_actions=NUM_ACTIONS), compute=compute, dtype=dtype)
     shape = (members, STEPS, batch // members, 64, 64, 3)
     images = jax.random.randint(jax.random.key(1), shape, 0, 256).astype(jnp.uint8)
@@ -94,11 +95,10 @@ def automatic(batch: int, compile_seconds: dict[str, float]) -> dict[str, Any]:
         return params
 
     made = {}
-    plain = conv._convolve.__wrapped__  # pyright: ignore[reportFunctionMemberAccess, reportAttributeAccessIssue]
     for name, function in (("in a scan", partial(learn, network)), ("outside", unrolled)):
         name = f"learning xla's own gradient, {name} P=1"
         started = time.perf_counter()
-        with mock.patch.object(conv, "_convolve", plain):
+        with mock.patch.object(conv, "_convolve", lambda convolution, images, kernel: convolution(images, kernel)):
             made[name] = partial(jax.jit(function).lower(params, images).compile(), params, images)
         compile_seconds[name] = time.perf_counter() - started
     return made

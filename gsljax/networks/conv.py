@@ -12,17 +12,21 @@ Images are `[N, H, W, C]`.
 """
 
 import functools
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, cast, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-Compute = Literal["conv", "patches", "taps"]
-"""How a convolution is computed: XLA's own, patches times one matrix, or nine shifted matrix products."""
+Compute = Literal["conv", "packed", "patches", "taps"]
+"""How a convolution is computed: XLA's own, one with all members' channels, patches times one matrix, or nine shifted
+matrix products."""
 
 DEFAULT_COMPUTE: Compute = "conv"
+
+_Convolution = Callable[[jax.Array, jax.Array], jax.Array]
 
 _WINDOW = [(i, j) for i in range(3) for j in range(3)]
 
@@ -33,8 +37,10 @@ def convolve_3x3(images: jax.Array, kernel: jax.Array, compute: Compute = DEFAUL
     Args:
       images: `[N, H, W, C]`.
       kernel: `[3, 3, C, F]`, of the images' dtype.
-      compute: `"conv"` is `lax.conv_general_dilated`; `"patches"` gathers the windows `[N, H, W, 9C]` and multiplies
-        once; `"taps"` adds nine products of shifted images, without the nine-fold copy. All agree up to rounding.
+      compute: `"conv"` is `lax.conv_general_dilated`; `"packed"` is the same for one member, but under `vmap` one
+        convolution of `P·C` channels with a block-diagonal kernel, P times the arithmetic in place of P groups;
+        `"patches"` gathers the windows `[N, H, W, 9C]` and multiplies once; `"taps"` adds nine products of shifted
+        images, without the nine-fold copy. All agree up to rounding.
 
     Returns:
       `[N, H, W, F]`.
@@ -43,7 +49,9 @@ def convolve_3x3(images: jax.Array, kernel: jax.Array, compute: Compute = DEFAUL
       ValueError: if `compute` is none of these.
     """
     if compute == "conv":
-        return _convolve(images, kernel)
+        return _convolve(_plain, images, kernel)
+    if compute == "packed":
+        return _convolve(_packed, images, kernel)
     if compute == "patches":
         return jnp.concatenate(_shifted(images), axis=-1) @ kernel.reshape(9 * images.shape[-1], -1)
     if compute == "taps":
@@ -59,18 +67,46 @@ def _shifted(images: jax.Array) -> list[jax.Array]:
     return [padded[:, i : i + height, j : j + width] for i, j in _WINDOW]
 
 
-@jax.custom_vjp
-def _convolve(images: jax.Array, kernel: jax.Array) -> jax.Array:
+def _plain(images: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def _convolve_forward(images: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _convolve(images, kernel), (images, kernel)
+@jax.custom_batching.custom_vmap
+def _packed(images: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _plain(images, kernel)
 
 
-def _convolve_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+@_packed.def_vmap
+def _pack(num_members: int, in_batched: Sequence[bool], images: jax.Array, kernel: jax.Array) -> tuple[jax.Array, bool]:
+    """`vmap`'s rule: images `[P, N, H, W, C]` and kernels `[P, 3, 3, C, F]`, or one of both without the P."""
+    images, kernel = (
+        x if batched else jnp.broadcast_to(x, (num_members, *x.shape))
+        for x, batched in zip((images, kernel), in_batched, strict=True)
+    )
+    *_, inputs, features = kernel.shape
+    blocks = jnp.einsum("pijcf,pq->ijpcqf", kernel, jnp.eye(num_members, dtype=kernel.dtype))
+    side_by_side = jnp.moveaxis(images, 0, 3).reshape(*images.shape[1:4], num_members * inputs)
+    output = _packed(side_by_side, blocks.reshape(3, 3, num_members * inputs, num_members * features))
+    return jnp.moveaxis(output.reshape(*images.shape[1:4], num_members, features), 3, 0), True
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _convolve(convolution: _Convolution, images: jax.Array, kernel: jax.Array) -> jax.Array:
+    return convolution(images, kernel)
+
+
+def _convolve_forward(
+    convolution: _Convolution, images: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    # Itself, not `convolution`, so that a gradient has a gradient in its turn.
+    return _convolve(convolution, images, kernel), (images, kernel)
+
+
+def _convolve_backward(
+    convolution: _Convolution, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     images, kernel = saved
-    of_images = _convolve(gradient, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
+    of_images = cast(jax.Array, _convolve(convolution, gradient, jnp.swapaxes(kernel[::-1, ::-1], 2, 3)))
     flat = gradient.reshape(-1, gradient.shape[-1])
     taps = [image.reshape(-1, image.shape[-1]).T @ flat for image in _shifted(images)]
     return of_images, jnp.stack(taps).reshape(kernel.shape)

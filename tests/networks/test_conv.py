@@ -12,7 +12,7 @@ from gsljax.networks.conv import Conv3x3, convolve_3x3, max_pool_3x3
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
-FORMULATIONS = ["conv", "patches", "taps"]
+FORMULATIONS = ["conv", "packed", "patches", "taps"]
 IMAGES = np.random.default_rng(0).normal(size=(3, 2, 5, 4, 3)).astype(np.float32)  # [members, N, H, W, C]
 
 
@@ -77,6 +77,27 @@ def test_gradients_have_gradients(compute):
 
     found, expected = (jax.grad(penalty)(kernel, way) for way in (compute, "patches"))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("shared", ["images", "kernel"])
+def test_members_may_share_their_images_or_their_kernel(shared):
+    images = jax.random.normal(jax.random.key(0), (3, 2, 4, 5, 3))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 3, 2))
+    if shared == "images":
+        given, axes = (images[0], kernel), (None, 0)
+    else:
+        given, axes = (images, kernel[0]), (0, None)
+    found, expected = (
+        jax.vmap(functools.partial(convolve_3x3, compute=way), in_axes=axes)(*given) for way in ("packed", "patches")
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_packed_members_are_one_convolution():
+    shapes = jnp.zeros((4, 2, 5, 5, 3)), jnp.zeros((4, 3, 3, 3, 6))
+    program = str(jax.make_jaxpr(jax.vmap(functools.partial(convolve_3x3, compute="packed")))(*shapes))
+    assert program.count("conv_general_dilated[") == 1 and "feature_group_count=1" in program
+    assert "f32[3,3,12,24]" in program
 
 
 def test_unknown_formulation_is_refused():

@@ -72,12 +72,13 @@ def test_floating_point_images_are_not_divided():
     np.testing.assert_allclose(apply(params, scaled), apply(params, IMAGES), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("compute", ["conv", "patches", "taps"])
+@pytest.mark.parametrize("compute", ["conv", "packed", "patches", "taps"])
 def test_every_convolution_is_computed_as_told(compute):
     encoder = ImpalaEncoder(**SMALL, compute=compute)
     program = str(jax.make_jaxpr(lambda x: encoder.init_with_output(jax.random.key(0), x)[0])(IMAGES))
-    assert program.count("conv_general_dilated[") == (10 if compute == "conv" else 0)
-    assert program.count("dot_general[") == {"conv": 1, "patches": 11, "taps": 91}[compute]  # with the dense layer
+    assert program.count("conv_general_dilated[") == (10 if compute in ("conv", "packed") else 0)
+    products = {"conv": 0, "packed": 0, "patches": 10, "taps": 90}[compute]
+    assert program.count("dot_general[") == products + 1  # with the dense layer
 
 
 def test_an_action_changes_the_features():
