@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -10,7 +11,7 @@ import jax
 
 from gsljax import checkpoint, presets, provenance
 from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
-from gsljax.errors import Interrupted, UserError
+from gsljax.errors import Interrupted, TimeIsUp, UserError
 from gsljax.filming import Filming, film, style_of
 from gsljax.gsl.checks import check_against, check_lanes, check_unused
 from gsljax.gsl.config import GSLConfig, from_json, resolve
@@ -36,6 +37,7 @@ def train(
     run_dir: Path | str | None = None,
     start_from: Path | str | None = None,
     quiet: bool = False,
+    max_minutes: float | None = None,
 ) -> dict[str, Any]:
     """Run a preset from the start.
 
@@ -46,13 +48,16 @@ def train(
       start_from: another run of the same preset, seed and settings, whose stages up to the demonstrations are taken
         over instead of being run: for comparing methods of phase II from the very same demonstrations.
       quiet: show no progress.
+      max_minutes: stop after the epoch in which these minutes pass, for `resume` to go on, on another machine too.
 
     Returns:
       The content of `summary.json`.
 
     Raises:
       UserError: for anything given that cannot be used; nothing is changed then.
+      TimeIsUp: if the minutes are over before the run is finished; everything is saved.
     """
+    deadline = _deadline(max_minutes)
     preset = presets.get(preset) if isinstance(preset, str) else preset
     config = resolve(config or preset.config)
     check_unused(config, preset.config_for(config.algorithm))
@@ -77,26 +82,31 @@ def train(
     }
     source = None if start_from is None else Path(start_from)
     with contextlib.closing(RunDirectory.create(path, header, source, ADOPTABLE)) as directory:
-        return _execute(preset, config, directory, resumed=False, quiet=quiet)
+        return _execute(preset, config, directory, False, quiet, deadline)
 
 
-def resume(run_dir: Path | str, preset: Preset | None = None, quiet: bool = False) -> dict[str, Any]:
+def resume(
+    run_dir: Path | str, preset: Preset | None = None, quiet: bool = False, max_minutes: float | None = None
+) -> dict[str, Any]:
     """Continue a run that was interrupted, from its newest checkpoint; a finished one only gets its figures again.
 
     Args:
       run_dir: the run directory.
       preset: needed if the run's preset is not one of gsljax's own.
       quiet: show no progress.
+      max_minutes: as in `train`; at least one epoch is trained.
 
     Returns:
       The content of `summary.json`.
 
     Raises:
       UserError: if there is no run, it is damaged, or in use.
+      TimeIsUp: if the minutes are over before the run is finished; everything is saved.
     """
+    deadline = _deadline(max_minutes)
     with contextlib.closing(RunDirectory.reopen(Path(run_dir))) as directory:
         preset, config = _preset_and_config(directory.path, directory.header, preset)
-        return _execute(preset, config, directory, resumed=True, quiet=quiet)
+        return _execute(preset, config, directory, True, quiet, deadline)
 
 
 def evaluate(
@@ -185,19 +195,31 @@ class _AlsoTensorBoard:
         self._tensorboard.write(record)
 
 
-def _execute(preset: Preset, config: GSLConfig, directory: RunDirectory, resumed: bool, quiet: bool) -> dict[str, Any]:
+def _deadline(max_minutes: float | None) -> float:
+    if max_minutes is None:
+        return math.inf
+    if not 0 < max_minutes < math.inf:
+        raise UserError(f"max_minutes is {max_minutes}, but must be positive and finite.")
+    return time.monotonic() + 60 * max_minutes
+
+
+def _execute(
+    preset: Preset, config: GSLConfig, directory: RunDirectory, resumed: bool, quiet: bool, deadline: float
+) -> dict[str, Any]:
     spent = directory.samples + _samples_under_way(config, directory)
     tensorboard = TensorBoardLog(directory.path, resumed_at=spent if resumed else None)
     shown = Progress(total_samples=config.total_samples, stages=_stage_names(config), spent=spent)
     with contextlib.closing(tensorboard), contextlib.nullcontext(Silent()) if quiet else shown as progress:
         if not resumed:
             progress.message(f"run directory: {directory.path}")
-        experiment = _experiment(preset, config, directory, _AlsoTensorBoard(progress, tensorboard))
+        experiment = _experiment(preset, config, directory, _AlsoTensorBoard(progress, tensorboard), deadline)
         try:
             outcome, summary = run(experiment, preset.name)
             figures = _draw(preset, experiment, outcome)
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted; `gsljax resume {directory.path}` continues it") from None
+        except TimeIsUp:
+            raise TimeIsUp(f"the time is up; `gsljax resume {directory.path}` continues the run") from None
         progress.summary(summary)
         for path in figures:
             progress.message(f"figure: {path}")
@@ -226,12 +248,13 @@ def _draw(preset: Preset, experiment: Experiment, outcome: Outcome) -> list[Path
     return [folder / name for name in figures]
 
 
-def _experiment(preset: Preset, config: GSLConfig, directory: RunDirectory, reporter: Reporter) -> Experiment:
+def _experiment(
+    preset: Preset, config: GSLConfig, directory: RunDirectory, reporter: Reporter, deadline: float = math.inf
+) -> Experiment:
     environment = preset.make_environment(config)
     make_evaluated = preset.make_evaluation_environment
-    return Experiment(
-        config, environment, environment if make_evaluated is None else make_evaluated(config), directory, reporter
-    )
+    evaluated = environment if make_evaluated is None else make_evaluated(config)
+    return Experiment(config, environment, evaluated, directory, reporter, deadline)
 
 
 def _preset_and_config(path: Path, header: dict[str, Any], preset: Preset | None) -> tuple[Preset, GSLConfig]:

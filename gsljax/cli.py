@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gsljax import api, presets
-from gsljax.errors import UserError
+from gsljax.errors import TimeIsUp, UserError
 from gsljax.filming import CONTACT_SHEET, Filming
 from gsljax.gsl.config import AlgorithmName
 from gsljax.report.canvas import save as save_figure
@@ -31,8 +31,9 @@ USAGE = """\
 usage: gsljax COMMAND ...
 
   gsljax presets                            what can be run
-  gsljax train PRESET [--method M] [--algorithm A] [--seed N] [--run-dir DIR] [--help for every setting]
-  gsljax resume RUN_DIR                     continue a run that was interrupted
+  gsljax train PRESET [--method M] [--algorithm A] [--seed N] [--run-dir DIR] [--max-minutes M]
+                      [--help for every setting]
+  gsljax resume RUN_DIR [--max-minutes M]   continue a run that was interrupted
   gsljax evaluate RUN_DIR [--split train] [--policy generalist] [--episodes N] [--json]
                          [--video DIR] [--video-variations ID ...] [--video-format gif|mp4]
   gsljax plot RUN_DIR [RUN_DIR ...] --out FIGURE.png
@@ -59,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         print(f"gsljax: {error.filename or 'A file'} cannot be used ({error.strerror}).", file=sys.stderr)
         sys.exit(2)
+    except TimeIsUp as stop:
+        print(f"gsljax: {stop}.")
     except KeyboardInterrupt as interruption:
         print(f"\ngsljax: {str(interruption) or 'interrupted'}.", file=sys.stderr)
         sys.exit(130)
@@ -95,6 +98,7 @@ def _train(arguments: list[str]) -> None:
         config: Annotated[config_class, tyro.conf.arg(name="")] = defaults,  # pyright: ignore[reportInvalidTypeForm]
         run_dir: Path | None = None,
         start_from: Path | None = None,
+        max_minutes: float | None = None,
     ) -> dict[str, Any]:
         """Train a preset from the start.
 
@@ -102,8 +106,9 @@ def _train(arguments: list[str]) -> None:
           config: the settings.
           run_dir: where to keep the run: a directory that does not exist or is empty (by default a new one in runs/).
           start_from: a run with the same settings whose stages before phase II are taken over instead of run again.
+          max_minutes: stop with everything saved when these minutes are over; `gsljax resume` goes on.
         """
-        return api.train(preset, config, run_dir, start_from)
+        return api.train(preset, config, run_dir, start_from, max_minutes=max_minutes)
 
     _parse(command, arguments[1:], f"gsljax train {preset.name}")
 
@@ -117,13 +122,14 @@ def _algorithm_in(arguments: list[str]) -> str | None:
 
 
 def _resume(arguments: list[str]) -> None:
-    def command(run_dir: tyro.conf.Positional[Path]) -> dict[str, Any]:
+    def command(run_dir: tyro.conf.Positional[Path], max_minutes: float | None = None) -> dict[str, Any]:
         """Continue a run that was interrupted.
 
         Args:
           run_dir: the run directory.
+          max_minutes: stop with everything saved when these minutes are over.
         """
-        return api.resume(run_dir)
+        return api.resume(run_dir, max_minutes=max_minutes)
 
     _parse(command, arguments, "gsljax resume")
 

@@ -10,3 +10,7 @@ class UserError(ValueError):
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C while a run was under way; the message says how to go on."""
+
+
+class TimeIsUp(Exception):
+    """The minutes that a run was given are over; everything is saved, and the message says how to go on."""

@@ -132,6 +132,8 @@ def world(tmp_path, gsljax):
             r"generalist_share is .* of \d+ total_samples, which leaves its stage \d+ samples, but",
         ),
         ("train maze --method ppo --total-samples 100", "total_samples is 100, which leaves its stage 100 samples"),
+        ("train maze --max-minutes 0", "max_minutes is 0.0, but must be positive and finite"),
+        ("resume somewhere --max-minutes nan", "max_minutes is nan, but must be positive and finite"),
         ("train maze --low-episodes 5000", "total_samples is .*, which leaves phase II 0 samples"),
         ("train maze --generalist-share 1.5", "generalist_share is 1.5, but must lie between 0 and 1"),
         ("train maze --generalist-share nan", "generalist_share is nan, but must lie between 0 and 1"),
@@ -251,7 +253,7 @@ def test_an_interruption_of_other_commands_is_said(gsljax, monkeypatch):
 
 @pytest.fixture(scope="module")
 def finished(command, tmp_path_factory):
-    """A run that was interrupted with Ctrl-C and resumed."""
+    """A run that was interrupted with Ctrl-C, went on until its time was up, and was resumed."""
     path = tmp_path_factory.mktemp("runs") / "gsl"
     heed_it = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # also where the tests' shell ignores it
     with command("train", "maze", *TINY, "--run-dir", path, first=heed_it) as process:
@@ -263,6 +265,11 @@ def finished(command, tmp_path_factory):
     assert process.returncode == 130, errors
     assert errors == f"\ngsljax: interrupted; `gsljax resume {path}` continues it.\n"
     assert not (path / "summary.json").exists()
+    with command("resume", path, "--max-minutes", "0.001") as process:
+        output, errors = process.communicate()
+    assert process.returncode == 0 and errors == "", errors
+    assert output.endswith(f"gsljax: the time is up; `gsljax resume {path}` continues the run.\n")
+    assert "specialists begins" in output and not (path / "summary.json").exists()
     with command("resume", path) as process:
         output, errors = process.communicate()
     assert process.returncode == 0 and errors == "", errors

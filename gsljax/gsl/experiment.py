@@ -1,5 +1,7 @@
 """What every stage of a run has in common: the configuration, the environment, where to write, whom to tell."""
 
+import math
+import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
@@ -52,7 +54,8 @@ class Reporter(Protocol):
 class Experiment(NamedTuple):
     """What every stage needs: the configuration, the environment, where to write, whom to tell.
 
-    `evaluation_environment` is what the policy is evaluated on after the run: the same variations.
+    `evaluation_environment` is what the policy is evaluated on after the run: the same variations. `deadline` is when
+    the run is to stop, on `time.monotonic`'s clock.
     """
 
     config: GSLConfig
@@ -60,6 +63,12 @@ class Experiment(NamedTuple):
     evaluation_environment: JaxEnvironment | PooledEnvironment
     directory: RunDirectory
     reporter: Reporter
+    deadline: float = math.inf
+
+    @property
+    def is_time_up(self) -> bool:
+        """Whether the run is to stop, with what it has just done saved; it always does something before it looks."""
+        return time.monotonic() >= self.deadline
 
     def key(self, stage: str, purpose: Purpose) -> jax.Array:
         """A random key of a stage: the same in every run with this seed, whatever the other stages do.

@@ -18,6 +18,7 @@ import numpy as np
 from gsljax import checkpoint
 from gsljax.algorithms import Algorithm
 from gsljax.envs.protocol import LivePools, PoolAssignment, PooledEnvironment
+from gsljax.errors import TimeIsUp
 from gsljax.evaluation import EpisodeStatistics
 from gsljax.gsl.candidates import Candidates
 from gsljax.gsl.checks import most_valid_steps
@@ -76,6 +77,9 @@ def train_population(experiment: Experiment, stage: TrainingStage) -> TrainState
 
     Returns:
       The members `[P, ...]` that are the stage's result, for acting and for being cloned.
+
+    Raises:
+      TimeIsUp: after an epoch, saved, at whose end the experiment's deadline has passed.
     """
     directory, reporter = experiment.directory, experiment.reporter
     template = jax.eval_shape(lambda: _first_carry(experiment, stage))
@@ -104,10 +108,13 @@ def train_population(experiment: Experiment, stage: TrainingStage) -> TrainState
             plateau = _plateau(stage, lines, done)
             if candidates is not None:
                 candidates.add(done.epochs, carry.state.params)
-            if done.epochs % experiment.config.checkpoint_interval == 0:
+            is_time_up = experiment.is_time_up
+            if is_time_up or done.epochs % experiment.config.checkpoint_interval == 0:
                 _save(experiment, stage, carry, candidates, done)
             for line in lines[-count:]:
                 reporter.advance(stage.name, line)
+            if is_time_up:
+                raise TimeIsUp
 
     return _finish(experiment, stage, carry, candidates, lines, plateau, done)
 

@@ -54,6 +54,9 @@ def run(experiment: Experiment, preset: str) -> tuple[Outcome, dict[str, Any]]:
 
     Returns:
       The outcome, and the content of `summary.json`, which is also written; that of a finished run stays as it is.
+
+    Raises:
+      TimeIsUp: after an epoch, or another stage, at whose end the experiment's deadline has passed; it is saved.
     """
     config, directory = experiment.config, experiment.directory
     outcome = train_baseline(experiment) if config.is_baseline else train_gsl(experiment)

@@ -11,7 +11,7 @@ import numpy as np
 from gsljax.algorithms import ImitationConfig
 from gsljax.compile_time import seconds_compiling
 from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
-from gsljax.errors import UserError
+from gsljax.errors import TimeIsUp, UserError
 from gsljax.evaluation import evaluate, evaluate_in_pools
 from gsljax.gsl import demonstrations as demonstration_sets
 from gsljax.gsl.assignment import best_of_each, low_count, lowest_performing
@@ -117,6 +117,8 @@ def _finish_single_epoch_stage(experiment: Experiment, started: _Moment, record:
     directory.finish_stage(record)
     experiment.reporter.advance(name, line)
     experiment.reporter.finish_stage(name, record)
+    if experiment.is_time_up:
+        raise TimeIsUp
 
 
 def is_good_enough(experiment: Experiment, scores: np.ndarray) -> bool:

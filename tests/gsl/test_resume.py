@@ -1,6 +1,7 @@
 """A run that is killed, at whatever moment and however often, ends bitwise like one that is left alone."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from gsljax import checkpoint
-from gsljax.errors import UserError
+from gsljax.errors import TimeIsUp, UserError
 from gsljax.gsl import demonstrations as demonstration_sets
 from gsljax.gsl.demonstrations import Demonstrations
 from gsljax.run_directory import RunDirectory
@@ -100,6 +101,19 @@ def test_kill_9_in_every_stage(uninterrupted, compilation_cache, tmp_path):
         under_way += [stage for stage in STAGES if stage not in complete][:1]
     assert len(set(under_way)) >= 3, under_way  # that many different stages were really cut off
     assert_same_run(watch(path, FINE_TUNED), uninterrupted)
+
+
+def test_in_the_shortest_pieces_it_is_the_same_run(uninterrupted, tmp_path):
+    """The time is up whenever one looks: every piece is an epoch, the evaluation, or the demonstrations."""
+    pieces, run = 0, None
+    while run is None:
+        try:
+            run = watch(tmp_path / "run", FINE_TUNED, deadline=-math.inf)
+        except TimeIsUp:
+            pieces += 1
+    epochs = sum(record.get("epochs", 1) for record in uninterrupted.summary["stages"])
+    assert pieces == epochs
+    assert_same_run(run, uninterrupted)
 
 
 def _place(line: str) -> int:

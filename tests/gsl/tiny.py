@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -128,7 +129,9 @@ def experiment(path: Path, config: MazeConfig = CONFIG, reporter: Reporter | Non
     return Experiment(config, environment, environment, directory, reporter or Silent())
 
 
-def watch(path: Path, config: MazeConfig = CONFIG, reporter: Reporter | None = None) -> Watched:
+def watch(
+    path: Path, config: MazeConfig = CONFIG, reporter: Reporter | None = None, deadline: float = math.inf
+) -> Watched:
     """Run (or finish) a configuration; programs of the same shapes are compiled once per process."""
     given: dict[str, TrainingStage] = {}
     results: dict[str, TrainState] = {}
@@ -152,7 +155,7 @@ def watch(path: Path, config: MazeConfig = CONFIG, reporter: Reporter | None = N
 
         return program
 
-    used = experiment(path, config, reporter)
+    used = experiment(path, config, reporter)._replace(deadline=deadline)
     compile_anew = population_training._compile
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages, "train_population", train_population)
