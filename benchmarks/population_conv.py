@@ -5,10 +5,12 @@
 P members share one total batch of 64 × 64 × 3 images. A row is the forward pass or a gradient step in samples per
 second over all members, taken inside a `lax.scan`, as every training loop does: XLA compiles convolutions otherwise
 there. `conv`, `packed`, `patches` and `taps` are `gsljax.networks.conv`'s formulations under `vmap`, `map` is
-`lax.map` over members with `conv`, `loop` calls the compiled program of a single net once per member. `xla's own
-gradient` is what `jax.grad` makes of a plain convolution, in and outside of a scan. `of the single net` compares with
-one member that has the whole batch, computed by `conv`; compile seconds, tracing included, apart. `--torch` names the
-Python of an environment that has PyTorch, whose gradient steps then take their turn.
+`lax.map` over members with `conv`, `parts` the same with the gradients of some images at a time, as
+`gsljax.algorithms.gradients` takes them (on a CPU; elsewhere it is the same as `map`), `loop` calls the compiled
+program of a single net once per member. `xla's own gradient` is what `jax.grad` makes of a plain convolution, in and
+outside of a scan. `of the single net` compares with one member that has the whole batch, computed by `conv`; compile
+seconds, tracing included, apart. `--torch` names the Python of an environment that has PyTorch, whose gradient steps
+then take their turn.
 """
 
 import time
@@ -22,13 +24,16 @@ import jax.numpy as jnp
 
 from benchmarks.peer import Peer
 from benchmarks.reporting import Row, arguments, interleaved_medians, report
+from gsljax.algorithms.gradients import gradient_of_mean
 from gsljax.networks import ImpalaActorCritic, conv
 from gsljax.networks.conv import Compute
 from gsljax.population import over_members
 from gsljax.types import ActionSpec
 
 FORMULATIONS = get_args(Compute)
-WAYS = (*FORMULATIONS, "map", "loop")
+WAYS = (*FORMULATIONS, "map", "parts", "loop")
+ALONE = (*FORMULATIONS, "parts")
+"""The ways in which a single network differs."""
 NUM_ACTIONS = 15
 STEPS = 2
 
@@ -44,15 +49,18 @@ def act(network: ImpalaActorCritic, params: Any, images: jax.Array) -> jax.Array
     return jax.lax.scan(lambda total, batch: (total + loss(network, params, batch), None), jnp.zeros(()), images)[0]
 
 
-def descend(network: ImpalaActorCritic, params: Any, images: jax.Array) -> Any:
+def descend(network: ImpalaActorCritic, params: Any, images: jax.Array, in_parts: bool = False) -> Any:
     """A gradient step on `[B, 64, 64, 3]` images."""
-    gradient = jax.grad(partial(loss, network))(params, images)
+    if in_parts:
+        gradient, _ = gradient_of_mean(lambda params, images: (loss(network, params, images), {}), params, images)
+    else:
+        gradient = jax.grad(partial(loss, network))(params, images)
     return jax.tree.map(lambda p, g: p - 1e-4 * g, params, gradient)
 
 
-def learn(network: ImpalaActorCritic, params: Any, images: jax.Array) -> Any:
+def learn(network: ImpalaActorCritic, params: Any, images: jax.Array, in_parts: bool = False) -> Any:
     """A gradient step on each minibatch of `[STEPS, B, 64, 64, 3]` images."""
-    return jax.lax.scan(lambda params, batch: (descend(network, params, batch), None), params, images)[0]
+    return jax.lax.scan(lambda params, batch: (descend(network, params, batch, in_parts), None), params, images)[0]
 
 
 def network_and_data(way: str, members: int, batch: int, dtype: Any) -> tuple[ImpalaActorCritic, Any, jax.Array]:
@@ -69,7 +77,10 @@ def programs(way: str, members: int, batch: int, dtype: Any, compile_seconds: di
     """Acting and learning of a population, compiled; their names say what they are."""
     network, params, images = network_and_data(way, members, batch, dtype)
     made = {}
-    for kind, one in (("acting", partial(act, network)), ("learning", partial(learn, network))):
+    kinds = {"learning": partial(learn, network, in_parts=way == "parts")}
+    if way != "parts":
+        kinds["acting"] = partial(act, network)
+    for kind, one in kinds.items():
         name = f"{kind} {way} P={members}"
         started = time.perf_counter()
         if way == "loop":
@@ -77,7 +88,7 @@ def programs(way: str, members: int, batch: int, dtype: Any, compile_seconds: di
             parts = [jax.tree.map(lambda x, i=i: x[i], (params, images)) for i in range(members)]
             made[name] = lambda compiled=compiled, parts=parts: [compiled(*part) for part in parts]
         else:
-            strategy = "map" if way == "map" else "vmap"
+            strategy = "map" if way in ("map", "parts") else "vmap"
             compiled = jax.jit(over_members(one, strategy)).lower(params, images).compile()
             made[name] = partial(compiled, params, images)
         compile_seconds[name] = time.perf_counter() - started
@@ -119,7 +130,7 @@ def main() -> None:
         for members in sorted({1, *given.members}):
             compile_seconds: dict[str, Any] = {}
             todo: dict[str, Any] = {}
-            for way in given.ways if members > 1 else [way for way in given.ways if way not in ("map", "loop")]:
+            for way in given.ways if members > 1 else [way for way in given.ways if way in ALONE]:
                 todo |= programs(way, members, given.batch, jnp.dtype(dtype), compile_seconds)
             if members == 1 and dtype == "float32":
                 todo |= automatic(given.batch, compile_seconds)

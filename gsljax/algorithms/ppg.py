@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gsljax.algorithms.base import Algorithm
+from gsljax.algorithms.gradients import gradient_of_mean
 from gsljax.algorithms.imitation import ImitationConfig
 from gsljax.algorithms.optimizer import descend
 from gsljax.algorithms.ppo import make_policy_phase
@@ -113,7 +114,8 @@ def make_ppg(
         )
         return state._replace(memory={**state.memory, "auxiliary_phase": stored})
 
-    def loss(params, observation, target, valid, old_policy) -> tuple[jax.Array, Metrics]:
+    def loss(params, samples) -> tuple[jax.Array, Metrics]:
+        observation, target, valid, old_policy = samples
         policy, value, auxiliary_value = apply(params, observation, method="with_auxiliary")
         kl = old_policy.kl(policy)
         return auxiliary_phase_loss(auxiliary_value, value, target, kl, valid, config.clone_weight)
@@ -131,7 +133,8 @@ def make_ppg(
                 return chosen.reshape(-1, *chosen.shape[2:])
 
             parts = stored.observation, stored.target, stored.valid, old_policy
-            gradient, metrics = jax.grad(loss, has_aux=True)(params, *jax.tree.map(of_minibatch, parts))
+            samples = jax.tree.map(of_minibatch, parts)
+            gradient, metrics = gradient_of_mean(loss, params, samples, valid=samples[2])
             direction, optimizer_state = optimizer.update(gradient, optimizer_state)
             return (descend(params, direction, *learning_rates), optimizer_state), metrics
 

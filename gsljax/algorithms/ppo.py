@@ -4,6 +4,7 @@ Formulas: `gsljax.losses.ppo`, `gsljax.losses.returns`; the common settings of t
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
@@ -14,6 +15,7 @@ import optax
 from gsljax.algorithms.adversary import PolicyPairs
 from gsljax.algorithms.base import ActFunction, ActorOutput, Algorithm, InitFunction
 from gsljax.algorithms.checks import check_demonstrations, check_network, check_rollout
+from gsljax.algorithms.gradients import gradient_of_mean
 from gsljax.algorithms.imitation import ImitationConfig, adversary_of, imitation_loss, usable_imitation
 from gsljax.algorithms.optimizer import clipped_adam, descend, has_value_network
 from gsljax.algorithms.ppo_config import PPOConfig, PPOHyperparameters, hyperparameters
@@ -164,7 +166,7 @@ def make_policy_phase(
         action = policy.mode() if deterministic else policy.sample(key)
         return ActorOutput(action, policy.log_prob(action), value)
 
-    def online_loss(params, samples: _Samples, traced: PPOHyperparameters) -> tuple[jax.Array, Metrics]:
+    def online_loss(traced: PPOHyperparameters, params, samples: _Samples) -> tuple[jax.Array, Metrics]:
         policy, value = apply(params, samples.observation)
         log_prob = policy.log_prob(samples.action)
         policy_loss, metrics = clipped_policy_loss(
@@ -180,7 +182,7 @@ def make_policy_phase(
         loss = reinforcement * (policy_loss - traced.entropy_coefficient * entropy)
         return loss + traced.value_coefficient * critic_loss, {**metrics, **critic_metrics, "entropy": entropy}
 
-    def demonstration_loss(params, batch, advantage_max, state) -> tuple[jax.Array, Metrics]:
+    def demonstration_loss(advantage_max, state, params, batch) -> tuple[jax.Array, Metrics]:
         assert imitation is not None
         policy, _ = apply(params, batch.observation)
         weight = state.hyperparameters.imitation_weight
@@ -190,14 +192,10 @@ def make_policy_phase(
         assert imitation is not None
         batch_index = (minibatch_index // imitation.interval) % demonstrations.action.shape[0]
         batch = jax.tree.map(lambda x: x[batch_index], demonstrations)
-        gradient = jax.grad(demonstration_loss, has_aux=True)
+        gradient = partial(gradient_of_mean, partial(demonstration_loss, advantage_max, state), params, batch)
         use = minibatch_index % imitation.interval == 0
-        shape = jax.eval_shape(gradient, params, batch, advantage_max, state)
-        return jax.lax.cond(
-            use,
-            lambda: gradient(params, batch, advantage_max, state),
-            lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape),
-        )
+        shape = jax.eval_shape(gradient)
+        return jax.lax.cond(use, gradient, lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape))
 
     def shaped(
         state: TrainState, rollout: Rollout, demonstrations: DemonstrationBatch | None, key: jax.Array
@@ -270,7 +268,8 @@ def make_policy_phase(
             params, optimizer_state = carry
             minibatch_index, rows = index_and_rows
             minibatch = jax.tree.map(lambda x: x[rows], samples)
-            gradient, metrics = jax.grad(online_loss, has_aux=True)(params, minibatch, state.hyperparameters)
+            loss = partial(online_loss, state.hyperparameters)
+            gradient, metrics = gradient_of_mean(loss, params, minibatch, minibatch.valid)
             if has_imitation_loss:
                 extra, extra_metrics = demonstration_gradient(
                     params, minibatch_index, demonstrations, told["advantage_max"], state
