@@ -5,9 +5,10 @@ script of your own: `algorithms.make_ppo`, `rollout.collect`, `population.over_m
 """
 
 from gsljax import algorithms, api, envs, evaluation, gsl, losses, networks, population, presets, rollout, train_state
-from gsljax.errors import UserError
+from gsljax.errors import TimeIsUp, UserError
 
 __all__ = [
+    "TimeIsUp",
     "UserError",
     "algorithms",
     "api",

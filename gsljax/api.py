@@ -48,7 +48,8 @@ def train(
       start_from: another run of the same preset, seed and settings, whose stages up to the demonstrations are taken
         over instead of being run: for comparing methods of phase II from the very same demonstrations.
       quiet: show no progress.
-      max_minutes: stop after the epoch in which these minutes pass, for `resume` to go on, on another machine too.
+      max_minutes: stop after the epoch in which these minutes pass, for `resume` to go on, on another machine too;
+        evaluations and the demonstrations are not cut.
 
     Returns:
       The content of `summary.json`.
@@ -94,7 +95,7 @@ def resume(
       run_dir: the run directory.
       preset: needed if the run's preset is not one of gsljax's own.
       quiet: show no progress.
-      max_minutes: as in `train`; at least one epoch is trained.
+      max_minutes: as in `train`.
 
     Returns:
       The content of `summary.json`.

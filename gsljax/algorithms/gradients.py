@@ -22,8 +22,8 @@ def gradient_of_mean(
 ) -> tuple[Any, Metrics]:
     """Gradient and metrics of a loss that is, like all its metrics, a mean over the valid samples.
 
-    On a CPU, where samples are images, the gradients of a few samples at a time are added up, which changes the result
-    by rounding alone.
+    On a CPU, where samples are images (an array `[B, H, W, C]`), the gradients of a few samples at a time are added up,
+    which changes the result by rounding alone. Members that run at once each have that many.
 
     Args:
       loss: parameters and samples to the loss and its metrics.
@@ -40,7 +40,7 @@ def gradient_of_mean(
     if at_once == num_samples:
         return gradient(params, samples)
     parts = jax.tree.map(lambda x: x.reshape(-1, at_once, *x.shape[1:]), samples)
-    counts = jnp.ones(num_samples) if valid is None else valid.astype(jnp.float32)
+    counts = jnp.ones(num_samples, jnp.float32) if valid is None else valid.astype(jnp.float32)
     weights = counts.reshape(-1, at_once).sum(axis=1) / jnp.maximum(counts.sum(), 1)
 
     def add(sums, part_and_weight):
@@ -53,7 +53,10 @@ def gradient_of_mean(
 
 
 def _samples_at_once(samples: Any, num_samples: int) -> int:
-    """How many images have no more pixels than that, in parts of the same size; everything elsewhere than on a CPU."""
+    """How many images are one of the equal parts: the most that have no more than `PIXELS_AT_ONCE` pixels.
+
+    It is all of them elsewhere than on a CPU, and where no divisor comes within a half of that many.
+    """
     images = [x for x in jax.tree.leaves(samples) if x.ndim == 4]
     if jax.default_backend() != "cpu" or not images:
         return num_samples

@@ -191,7 +191,8 @@ class GSLConfig:
     """Specialists trained on the same variations, of which the one with the best epoch demonstrates."""
     explore_up_to: float | None = None
     """Mean score of a specialist's variations, in the plateau's metric, up to which it starts with
-    specialist.initial_std; better ones keep the generalist's std. None starts all of them with it."""
+    specialist.initial_std; better ones keep the generalist's std. None starts all of them with it (as gsl-scratch
+    always does)."""
     fine_tuning_share: float = 0.0
     """Share of total_samples for fine-tuning on E_low before the specialists are cloned; 0 leaves it out."""
     specialist: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
@@ -230,6 +231,8 @@ class GSLConfig:
                 raise UserError(f"{name} is {value}, but must be a finite number, or None.")
         if self.explore_up_to is not None and self.specialist.initial_std is None:
             raise UserError("explore_up_to is set, but specialist.initial_std is not, with which to explore.")
+        if self.explore_up_to is not None and self.fine_tuning_share > 0:
+            raise UserError("explore_up_to is set, but fine_tuning_share is not 0, and fine-tuning explores for all.")
         for name in ("generalist_share", "specialist_share"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, but must lie between 0 and 1.")

@@ -96,9 +96,10 @@ def train_population(experiment: Experiment, stage: TrainingStage) -> TrainState
     started -= done.wall_seconds
     plateau, candidates = _plateau(stage, lines, done), _candidates(experiment, stage, done)
     with contextlib.ExitStack() as open_pools:
-        train_epochs = _trainer(experiment, stage, carry, pairs, done, open_pools)
+        train_epochs: _TrainEpochs | None = None
         while plateau is None and _affordable_epochs(experiment, stage, done) > 0:
             count = _epochs_of_next_call(experiment, stage, done)
+            train_epochs = train_epochs or _trainer(experiment, stage, carry, pairs, done, open_pools)
             carry, epochs, times = train_epochs(carry, pairs, count)
             for index in range(count):
                 done, line = _account(experiment, stage, done, jax.tree.map(itemgetter(index), epochs))

@@ -158,8 +158,11 @@ def train_specialists(
     config = experiment.config
     budget = int(config.specialist_share * config.total_samples)
     members = np.repeat(subsets, config.specialists_per_subset, axis=0)
-    params = None if config.method == "gsl-scratch" else clone(origin.params, len(members))
-    explores = None if config.explore_up_to is None else scores[members].mean(axis=1) <= config.explore_up_to
+    params = explores = None
+    if config.method != "gsl-scratch":
+        params = clone(origin.params, len(members))
+        if config.explore_up_to is not None:
+            explores = scores[members].mean(axis=1) <= config.explore_up_to
     stage = _training_stage(experiment, "specialists", config.specialist, members, budget, params, explores=explores)
     specialists = train_population(experiment, stage._replace(takes_best=True))
     record = experiment.directory.stage("specialists")

@@ -6,10 +6,10 @@ learns from 5 images per second there, outside from 148. `conv` therefore has it
 convolution and nine matrix products: 196. `vmap` over weights turns any convolution into a grouped one, which is slow
 again (72 for 4 members); in two other forms it becomes batched matrix products (123 and 102); 4 members one after
 another, as `gsljax.population.fastest_strategy` has it on a CPU, learn from 234. (`benchmarks/population_conv.py` on
-two cores, `benchmarks/results/population_conv-2-cores.json`.) All members' channels side by side, `packed`, beat the
-grouped convolution three times over (204 against 65 for 4 members, 110 against 69 for 16; one after another 422 and
-491; `population_conv-2-cores-packed.json`, another machine). What is left of PyTorch's lead is the cores' cache, see
-`gsljax.algorithms.gradients`. No GPU was measured.
+two cores, `benchmarks/results/population_conv-2-cores.json`.) All members' channels side by side, `packed`, are 1.6
+to 3 times as fast as the grouped convolution (204 against 65 for 4 members, 110 against 69 for 16; one after another
+422 and 491; `population_conv-2-cores-packed.json`, another machine); it is here to be measured on a GPU, where none of
+this was. Part of PyTorch's lead is the cores' cache, see `gsljax.algorithms.gradients`.
 
 Images are `[N, H, W, C]`.
 """
@@ -41,7 +41,8 @@ def convolve_3x3(images: jax.Array, kernel: jax.Array, compute: Compute = DEFAUL
       images: `[N, H, W, C]`.
       kernel: `[3, 3, C, F]`, of the images' dtype.
       compute: `"conv"` is `lax.conv_general_dilated`; `"packed"` is the same for one member, but under `vmap` one
-        convolution of `P·C` channels with a block-diagonal kernel, P times the arithmetic in place of P groups;
+        convolution of `P·C` channels with a block-diagonal kernel, P times the arithmetic in place of P groups, in
+        which a member's NaN or infinity reaches the others;
         `"patches"` gathers the windows `[N, H, W, 9C]` and multiplies once; `"taps"` adds nine products of shifted
         images, without the nine-fold copy. All agree up to rounding.
 

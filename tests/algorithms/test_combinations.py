@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gsljax.algorithms import gradients
 from gsljax.algorithms.imitation import ImitationMethod
 from gsljax.errors import UserError
 from gsljax.population import over_members
@@ -50,6 +51,27 @@ EXECUTED = [
     Combination("sac", "gail", DISCRETE),
 ]
 executed = pytest.mark.parametrize("combination", EXECUTED, ids=str)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "ppg"])
+def test_updates_from_images_are_the_same_in_parts(algorithm, monkeypatch):
+    """Minibatches of 12 in parts of 4; of the rollouts some steps are masked, others not."""
+    combination = Combination(algorithm, "dapg", DISCRETE, images=True)
+    _, state, update, demonstrations = compiled(combination)
+    monkeypatch.setattr(gradients, "PIXELS_AT_ONCE", 4 * 8 * 8)
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    in_parts = jax.jit(make(combination).update)
+    whole = parts = state
+    for seed in range(2):  # PPG's auxiliary phase is due in the second
+        rollout = rollout_of(combination, seed)
+        assert 0 < rollout.valid.sum() < rollout.valid.size
+        whole, expected = update(whole, rollout, demonstrations)
+        parts, found = in_parts(parts, rollout, demonstrations)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+    changed = jax.tree.map(lambda new, old: np.abs(new - old).max(), whole.params, state.params)
+    apart = jax.tree.map(lambda one, other: np.abs(one - other).max(), whole.params, parts.params)
+    assert max(jax.tree.leaves(apart)) < 0.02 * max(jax.tree.leaves(changed))
 
 
 def signature(tree):

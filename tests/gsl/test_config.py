@@ -60,6 +60,10 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
         ({"low_threshold": float("nan")}, "^low_threshold is nan, but must be a finite number, or None[.]$"),
         ({"explore_up_to": float("inf")}, "^explore_up_to is inf, but must be a finite number, or None[.]$"),
         ({"explore_up_to": 0.0}, r"^explore_up_to is set, but specialist\.initial_std is not, with which"),
+        (
+            {"explore_up_to": 0.0, "specialist__initial_std": 0.9, "fine_tuning_share": 0.1},
+            r"^explore_up_to is set, but fine_tuning_share is not 0, and fine-tuning explores for all\.$",
+        ),
         ({"num_specialists": 3}, r"^num_specialists is 3, but must divide num_low_performing \(5\), so that"),
         ({"num_low_performing": 4}, r"^num_specialists is 5, but must divide num_low_performing \(4\), so that"),
         ({"generalist__lanes": 0}, r"^The number of lanes is 0, but must be at least 1\.$"),
