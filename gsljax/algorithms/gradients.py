@@ -12,8 +12,8 @@ PIXELS_AT_ONCE = 2**15
 """How many pixels of images go through a network and back together on a CPU, so that a core's cache holds what they
 leave: 8 images of 64 × 64.
 
-One IMPALA network learns from 445 images per second like this, from 130 in whole minibatches of 128, where every
-layer's activations come from memory; PyTorch from 600 (`benchmarks/results/population_conv-2-cores-parts.json`).
+One IMPALA network learns from 436 images per second like this, from 195 to 342 in whole minibatches of 128, where every
+layer's activations come from memory; PyTorch from 696 (`benchmarks/results/population_conv-2-cores-single.json`).
 """
 
 
