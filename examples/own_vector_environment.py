@@ -1,4 +1,4 @@
-"""A vectorised environment of your own on the host: Gymnasium's CartPole, with a pole length per variation.
+"""A vectorised environment of your own on the host: Gymnasium's CartPole, with a gravity per variation.
 
 python examples/own_vector_environment.py [EPOCHS]
 """
@@ -16,7 +16,7 @@ from gsljax.networks import ActorCritic
 from gsljax.rollout import make_collect_from_pools
 from gsljax.types import ActionSpec, EnvSpec
 
-POLE_LENGTHS = (0.5, 2.0)  # of half the pole, in metres
+GRAVITIES = (9.8, 24.8)  # Earth's and Jupiter's, in m/s²
 HORIZON, LANES = 100, 8
 
 
@@ -25,13 +25,13 @@ def open_pool(variations: tuple[int, ...], seeds: list[int], num_threads: int) -
 
     def make() -> gymnasium.Env:
         env = gymnasium.make("CartPole-v1", max_episode_steps=HORIZON)
-        env.unwrapped.length = POLE_LENGTHS[variations[0]]  # pyright: ignore[reportAttributeAccessIssue]
+        env.unwrapped.gravity = GRAVITIES[variations[0]]  # pyright: ignore[reportAttributeAccessIssue]
         return env
 
     return GymnasiumAdapter(gymnasium.vector.SyncVectorEnv([make] * len(seeds)), seeds)
 
 
-spec = EnvSpec("poles", len(POLE_LENGTHS), (4,), "float32", ActionSpec(num_actions=2), HORIZON, has_success=False)
+spec = EnvSpec("poles", len(GRAVITIES), (4,), "float32", ActionSpec(num_actions=2), HORIZON, has_success=False)
 environment = Pools(spec, open_pool)
 network = ActorCritic(spec.action, hidden=(64, 64), activation="tanh")
 algorithm = make_ppo(network, spec, PPOConfig(learning_rate=1e-3, num_epochs=4, minibatch_size=200))
@@ -41,7 +41,7 @@ def main(num_epochs: int = 20) -> None:
     """Train a population of one on all variations and print for how many steps it holds the pole."""
     init_key, lanes_key, act_key = jax.random.split(jax.random.key(0), 3)
     states = jax.vmap(algorithm.init)(init_key[None])  # one member, on a leading member axis
-    choices = jnp.tile(jnp.arange(len(POLE_LENGTHS)), (1, LANES, 1))
+    choices = jnp.tile(jnp.arange(len(GRAVITIES)), (1, LANES, 1))
     update, collect = jax.jit(jax.vmap(algorithm.update)), make_collect_from_pools(algorithm.act)
     with environment.open(jax.vmap(environment.reset)(lanes_key[None], choices)) as live:
         for epoch in range(num_epochs):

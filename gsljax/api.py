@@ -218,7 +218,9 @@ def _execute(
             outcome, summary = run(experiment, preset.name)
             figures = _draw(preset, experiment, outcome)
         except KeyboardInterrupt:
-            raise Interrupted(f"interrupted; `gsljax resume {directory.path}` continues it") from None
+            raise Interrupted(
+                f"interrupted; `gsljax resume {directory.path}` continues it from its newest checkpoint"
+            ) from None
         except TimeIsUp:
             raise TimeIsUp(f"the time is up; `gsljax resume {directory.path}` continues the run") from None
         progress.summary(summary)

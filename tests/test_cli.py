@@ -263,7 +263,7 @@ def finished(command, tmp_path_factory):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert errors == f"\ngsljax: interrupted; `gsljax resume {path}` continues it.\n"
+    assert errors == f"\ngsljax: interrupted; `gsljax resume {path}` continues it from its newest checkpoint.\n"
     assert not (path / "summary.json").exists()
     with command("resume", path, "--max-minutes", "0.001") as process:
         output, errors = process.communicate()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every throughput benchmark on a machine with a GPU, each with a time limit and a JSON file of its own:
 #
-#   benchmarks/gpu/throughput.sh OUT_DIR          at most 11 minutes; what is not finished by its limit is left out
+#   benchmarks/gpu/throughput.sh OUT_DIR          at most 12 minutes; what is not finished by its limit is left out
 #   benchmarks/gpu/throughput.sh OUT_DIR small    the same programs at a size for trying them on a CPU
 #
 # The feed needs EnvPool (the `pools` extra). PYTHON names another interpreter than python3.
@@ -20,14 +20,15 @@ measure() { # NAME SECONDS ARGUMENTS...: one benchmark's module, its limit, its 
 
 "$python" -c 'import jax; print("devices:", jax.devices(), "jax", jax.__version__)' || exit 1
 if [ "${2:-}" = small ]; then
-  measure population_conv 600 --members 1 2 --batch 4 --dtypes bfloat16 --ways taps --repeats 1
+  measure population_conv 600 --members 1 2 --batch 4 --dtypes bfloat16 --ways packed taps --repeats 1
   measure maze 600 --members 1 2 --lanes 4 --hidden 16 --repeats 1
   measure update 600 --repeats 1
   measure feed-mt10 600 --cases mt10-1 --samples 200 --network-samples 100 --repeats 1
   exit
 fi
-measure population_conv-float32 150 --batch 1024 --dtypes float32 --repeats 3
-measure population_conv-bfloat16 120 --batch 1024 --dtypes bfloat16 --repeats 3
+ways='conv packed patches taps map loop' # gradients in parts are for CPUs: elsewhere the same as map
+measure population_conv-float32 170 --batch 1024 --dtypes float32 --repeats 3 --ways $ways
+measure population_conv-bfloat16 140 --batch 1024 --dtypes bfloat16 --repeats 3 --ways $ways
 measure update 90
 measure maze 90 --members 1 5 16 64 --lanes 14 224 --repeats 3
 measure feed-procgen 60 --cases procgen-64 procgen-512 --network-samples 20000 --repeats 3
