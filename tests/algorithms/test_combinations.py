@@ -57,20 +57,24 @@ executed = pytest.mark.parametrize("combination", EXECUTED, ids=str)
 def test_updates_from_images_are_the_same_in_parts(algorithm, monkeypatch):
     """Minibatches of 12 in parts of 4; of the rollouts some steps are masked, others not."""
     combination = Combination(algorithm, "dapg", DISCRETE, images=True)
-    _, state, update, demonstrations = compiled(combination)
+    _, start, update, demonstrations = compiled(combination)
+    rollouts = [rollout_of(combination, seed) for seed in range(2)]  # PPG's auxiliary phase is due in the second
+    assert all(0 < rollout.valid.sum() < rollout.valid.size for rollout in rollouts)
+
+    def updated(update):
+        state, all_metrics = start, []
+        for rollout in rollouts:
+            state, metrics = update(state, rollout, demonstrations)
+            all_metrics.append(metrics)
+        return state.params, all_metrics
+
+    whole, expected = updated(update)  # traced here, before what follows
     monkeypatch.setattr(gradients, "PIXELS_AT_ONCE", 4 * 8 * 8)
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    in_parts = jax.jit(make(combination).update)
-    whole = parts = state
-    for seed in range(2):  # PPG's auxiliary phase is due in the second
-        rollout = rollout_of(combination, seed)
-        assert 0 < rollout.valid.sum() < rollout.valid.size
-        whole, expected = update(whole, rollout, demonstrations)
-        parts, found = in_parts(parts, rollout, demonstrations)
-        for name, value in expected.items():
-            np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
-    changed = jax.tree.map(lambda new, old: np.abs(new - old).max(), whole.params, state.params)
-    apart = jax.tree.map(lambda one, other: np.abs(one - other).max(), whole.params, parts.params)
+    parts, found = updated(jax.jit(make(combination).update))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), found, expected)
+    changed = jax.tree.map(lambda new, old: np.abs(new - old).max(), whole, start.params)
+    apart = jax.tree.map(lambda one, other: np.abs(one - other).max(), whole, parts)
     assert max(jax.tree.leaves(apart)) < 0.02 * max(jax.tree.leaves(changed))
 
 
