@@ -11,6 +11,7 @@ import numpy as np
 from gsljax.algorithms.base import ActFunction
 from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
 from gsljax.episodes import Episode, make_policy, play_episodes
+from gsljax.parts import most_divisor
 from gsljax.rollout import collect
 from gsljax.train_state import TrainState, clone
 from gsljax.types import Rollout
@@ -186,8 +187,3 @@ def play_once(
                 final_observation=observation[end + 1, lane],
             )
         )
-
-
-def most_divisor(number: int, limit: int) -> int:
-    """The largest divisor of `number` up to `limit`."""
-    return max(divisor for divisor in range(1, limit + 1) if number % divisor == 0)

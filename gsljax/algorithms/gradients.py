@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gsljax.parts import most_divisor
 from gsljax.types import Metrics
 
 PIXELS_AT_ONCE = 2**15
@@ -62,5 +63,5 @@ def _samples_at_once(samples: Any, num_samples: int) -> int:
         return num_samples
     _, height, width, _ = images[0].shape
     limit = max(1, PIXELS_AT_ONCE // (height * width))
-    divisor = max(size for size in range(1, limit + 1) if num_samples % size == 0)
+    divisor = most_divisor(num_samples, limit)
     return divisor if 2 * divisor >= limit else num_samples

@@ -11,10 +11,10 @@ import numpy as np
 from gsljax.algorithms.base import ActFunction
 from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
 from gsljax.episodes import Episode, make_policy, play_episodes
-from gsljax.evaluation import most_divisor
 from gsljax.gsl import demonstrations as demonstration_sets
 from gsljax.gsl.demonstrations import Demonstrations
 from gsljax.gsl.experiment import Experiment
+from gsljax.parts import most_divisor
 from gsljax.rollout import collect
 from gsljax.train_state import TrainState, take
 

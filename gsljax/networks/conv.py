@@ -42,9 +42,9 @@ def convolve_3x3(images: jax.Array, kernel: jax.Array, compute: Compute = DEFAUL
       kernel: `[3, 3, C, F]`, of the images' dtype.
       compute: `"conv"` is `lax.conv_general_dilated`; `"packed"` is the same for one member, but under `vmap` one
         convolution of `P·C` channels with a block-diagonal kernel, P times the arithmetic in place of P groups, in
-        which a member's NaN or infinity reaches the others;
-        `"patches"` gathers the windows `[N, H, W, 9C]` and multiplies once; `"taps"` adds nine products of shifted
-        images, without the nine-fold copy. All agree up to rounding.
+        which a member's NaN or infinity reaches the others; `"patches"` gathers the windows `[N, H, W, 9C]` and
+        multiplies once; `"taps"` adds nine products of shifted images, without the nine-fold copy. All agree up to
+        rounding.
 
     Returns:
       `[N, H, W, F]`.

@@ -12,7 +12,7 @@ from gsljax import api
 from gsljax.algorithms import AuxiliaryConfig, GAILConfig, ImitationConfig, PPOConfig, SACConfig, make_ppo
 from gsljax.envs import Pools, PoolStep
 from gsljax.errors import UserError
-from gsljax.evaluation import evaluate_in_pools, most_divisor
+from gsljax.evaluation import evaluate_in_pools
 from gsljax.gsl import demonstrations as demonstration_sets
 from gsljax.gsl import population_training, stages
 from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, TrainingConfig
@@ -280,11 +280,6 @@ def test_an_evaluation_plays_the_first_episodes_of_every_lane_however_many_are_o
         assert found.samples == np.sum(steps)
         low, high = (np.mean(steps, axis=1) * (np.arange(4) + 1 + bonus) for bonus in (0.0, 0.5))
         assert np.all((low <= found.episode_return) & (found.episode_return <= high))
-
-
-def test_the_most_divisor():
-    assert [most_divisor(12, limit) for limit in (1, 2, 5, 7, 12, 100)] == [1, 2, 4, 6, 12, 12]
-    assert most_divisor(7, 6) == 1
 
 
 class EndingPool:
