@@ -288,7 +288,8 @@ def _stage_names(config: GSLConfig) -> tuple[str, ...]:
     if config.is_baseline:
         return ("baseline",)
     fine_tuning = ("fine_tuning",) if config.fine_tuning_share else ()
-    return ("generalist", "evaluation", *fine_tuning, "specialists", "demonstrations", "imitation")
+    trials = ("trials",) if config.trial_share else ()
+    return ("generalist", "evaluation", *fine_tuning, *trials, "specialists", "demonstrations", "imitation")
 
 
 def _new_run_dir(preset: Preset, config: GSLConfig) -> Path:

@@ -10,10 +10,10 @@ import numpy as np
 
 from gsljax.algorithms.base import ActFunction
 from gsljax.envs.protocol import JaxEnvironment, LivePools
-from gsljax.exchange import Stopwatch, exchange, policy_of_population
+from gsljax.exchange import Stopwatch, draw_of_step, exchange, policy_of_population
 from gsljax.population import Strategy
 from gsljax.train_state import TrainState
-from gsljax.types import Rollout, Step
+from gsljax.types import Rollout, Scalar, Step
 
 
 def collect(
@@ -24,6 +24,7 @@ def collect(
     key: jax.Array,
     num_steps: int,
     deterministic: bool = False,
+    noise_steps: Scalar = 1,
 ) -> tuple[Any, Rollout]:
     """`num_steps` steps of all lanes of one member, inside a compiled program.
 
@@ -35,6 +36,7 @@ def collect(
       key: for the actions.
       num_steps: T (static).
       deterministic: whether the policy's mode is played (static).
+      noise_steps: how many steps in a row share a draw of exploration noise, see `gsljax.exchange.draw_of_step`.
 
     Returns:
       The lanes afterwards and the rollout. With an environment that ends episodes at its horizon alone,
@@ -48,7 +50,8 @@ def collect(
         return lanes, (observation, output, result)
 
     keys = jax.random.split(key, num_steps + 1)
-    lanes, (observation, output, result) = jax.lax.scan(step, lanes, keys[:-1])
+    draws = draw_of_step(jnp.arange(num_steps), noise_steps, key)
+    lanes, (observation, output, result) = jax.lax.scan(step, lanes, keys[draws])
     last_observation = environment.observation(lanes)
     last_value = act(state, last_observation, keys[-1], deterministic=deterministic).value
     # The step's variation is the one it was played in; a reset step already shows the next one and is not valid.
@@ -85,6 +88,7 @@ class CollectFromPools(Protocol):
         num_steps: int,
         deterministic: bool = False,
         overlap: bool = True,
+        noise_steps: jax.Array | None = None,
     ) -> tuple[Rollout, Times]:
         """`num_steps` steps of all lanes of all members, from where the pools are.
 
@@ -96,6 +100,8 @@ class CollectFromPools(Protocol):
           deterministic: whether the policy's mode is played.
           overlap: whether the policy acts for one half of the lanes while the other half steps; the rollout is the
             same, bit for bit.
+          noise_steps: `[P]` int32, how many steps in a row share a draw of exploration noise, see
+            `gsljax.exchange.draw_of_step`; None for 1.
 
         Returns:
           The rollout on the device, leaves `[P, T, N, ...]` (`[P, T + 1, N, ...]` for observation and value), and the
@@ -135,8 +141,8 @@ def make_collect_from_pools(act: ActFunction, strategy: Strategy = "vmap") -> Co
         return jax.tree.map(empty, _Record(observation, *output))
 
     @partial(jax.jit, static_argnames="deterministic", donate_argnames="record")
-    def act_and_record(record, states, observation, keys, step, half, first_lane, deterministic):
-        output = act_for_all(states, observation, keys, step, half, deterministic)
+    def act_and_record(record, states, observation, keys, step, half, first_lane, deterministic, noise_steps):
+        output = act_for_all(states, observation, keys, step, half, deterministic, noise_steps)
 
         def write(rows, row):
             return jax.lax.dynamic_update_slice(rows, row[:, None], (0, step, first_lane, *[0] * (row.ndim - 2)))
@@ -160,7 +166,7 @@ def make_collect_from_pools(act: ActFunction, strategy: Strategy = "vmap") -> Co
             success=results.success,
         )
 
-    def collect_from_pools(live, states, keys, num_steps, deterministic=False, overlap=True):
+    def collect_from_pools(live, states, keys, num_steps, deterministic=False, overlap=True, noise_steps=None):
         started, waited = time.perf_counter(), Stopwatch()
         record = empty_record(states, live.observation(0), keys, num_steps, live.num_lanes)
 
@@ -168,7 +174,7 @@ def make_collect_from_pools(act: ActFunction, strategy: Strategy = "vmap") -> Co
             nonlocal record
             record, action = act_and_record(
                 record, states, live.observation(half), keys, np.int32(step), np.int32(half),
-                np.int32(live.halves[half].start), deterministic=deterministic,
+                np.int32(live.halves[half].start), deterministic=deterministic, noise_steps=noise_steps,
             )  # fmt: skip
             return np.asarray(action) if step < num_steps else None
 

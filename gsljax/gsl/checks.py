@@ -154,16 +154,21 @@ def _check_sizes(config: GSLConfig, spec: EnvSpec) -> None:
             f"demonstrations.generalist_episodes is {config.demonstrations.generalist_episodes}, but must be 0 or at "
             f"least the number of other variations ({most_others}), one for each."
         )
-    lanes_of_share = {
-        "generalist_share": config.generalist.lanes,
-        "specialist_share": config.specialist.lanes * config.num_specialists * config.specialists_per_subset,
-    }
-    if config.fine_tuning_share:
-        lanes_of_share["fine_tuning_share"] = config.specialist.lanes
+    specialists = config.specialist.lanes * config.num_specialists
+    candidates = specialists * config.specialists_per_subset
+    share_and_lanes = {
+        "generalist_share": (config.generalist_share, config.generalist.lanes),
+        "fine_tuning_share": (config.fine_tuning_share, config.specialist.lanes),
+        "trial_share": (config.trial_share, candidates),
+        "specialist_share": (
+            config.specialist_share - config.trial_share, specialists if config.trial_share else candidates
+        ),
+    }  # fmt: skip
     left = config.total_samples
-    for name, lanes in lanes_of_share.items():
-        budget = int(getattr(config, name) * config.total_samples)
-        _check_budget(name, budget, config, horizon, lanes)
+    for name, (share, lanes) in share_and_lanes.items():
+        budget = int(share * config.total_samples)
+        if share or name == "specialist_share":
+            _check_budget(name, budget, config, horizon, lanes)
         left -= budget
     episodes += config.demonstrations.generalist_episodes + config.low_episodes * num_variations
     _check_budget("total_samples", left - episodes * horizon, config, horizon, config.phase_two.lanes)

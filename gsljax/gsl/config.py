@@ -188,7 +188,16 @@ class GSLConfig:
     """Number of specialists (N_s); it divides num_low_performing, and each has the same number of variations. With a
     low_threshold it is the most there can be: fewer low-performing variations take fewer specialists."""
     specialists_per_subset: int = 1
-    """Specialists trained on the same variations, of which the one with the best epoch demonstrates."""
+    """Specialists trained on the same variations, of which the one that is the best at last demonstrates."""
+    fresh_specialists: int = 0
+    """How many of the specialists on the same variations are initialised afresh, the others being cloned: where a clone
+    sits in a trap that the generalist has learnt, a fresh one may not (gsl-scratch initialises all of them)."""
+    fresh_noise_steps: int = 1
+    """How many steps in a row a fresh specialist keeps the same exploration noise, in the trials if there are any:
+    noise that lasts finds what must be done for a while to be of any use. 1 draws it anew in every step."""
+    trial_share: float = 0.0
+    """Share of total_samples, out of specialist_share, in which all specialists_per_subset are trained; only the best
+    on each subset goes on after it. 0 trains all of them to the end."""
     explore_up_to: float | None = None
     """Mean score of a specialist's variations, in the plateau's metric, up to which it starts with
     specialist.initial_std; better ones keep the generalist's std. None starts all of them with it (as gsl-scratch
@@ -210,7 +219,7 @@ class GSLConfig:
 
     def __post_init__(self):
         counts = ("total_samples", "rollout_steps", "epochs_per_call", "checkpoint_interval", "low_episodes",
-                  "num_low_performing", "num_specialists", "specialists_per_subset",
+                  "num_low_performing", "num_specialists", "specialists_per_subset", "fresh_noise_steps",
                   "evaluation_episodes")  # fmt: skip
         for name in counts:
             if getattr(self, name) < 1:
@@ -233,6 +242,11 @@ class GSLConfig:
             raise UserError("explore_up_to is set, but specialist.initial_std is not, with which to explore.")
         if self.explore_up_to is not None and self.fine_tuning_share > 0:
             raise UserError("explore_up_to is set, but fine_tuning_share is not 0, and fine-tuning explores for all.")
+        if not 0 <= self.fresh_specialists <= self.specialists_per_subset:
+            raise UserError(
+                f"fresh_specialists is {self.fresh_specialists}, but must lie between 0 and specialists_per_subset "
+                f"({self.specialists_per_subset}), of which it is a part."
+            )
         for name in ("generalist_share", "specialist_share"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, but must lie between 0 and 1.")
@@ -242,6 +256,16 @@ class GSLConfig:
             raise UserError(
                 "generalist_share, specialist_share and fine_tuning_share add up to 1 or more, but must leave a share "
                 "for phase II."
+            )
+        if not 0 <= self.trial_share < self.specialist_share:
+            raise UserError(
+                f"trial_share is {self.trial_share}, but must be at least 0 and below specialist_share "
+                f"({self.specialist_share}), of which it is a part."
+            )
+        if self.trial_share > 0 and self.specialists_per_subset == 1:
+            raise UserError(
+                f"trial_share is {self.trial_share}, but specialists_per_subset is 1, which leaves a trial nothing to "
+                "choose from."
             )
         if self.imitation.method not in ("dapg", self.imitation_method):
             raise UserError(

@@ -23,11 +23,12 @@ DESCRIPTIONS = {
     "specialists": "specialists, cloned from the generalist",
     "demonstrations": "demonstrations of the best specialists",
     "imitation": "generalist with demonstrations",
+    "trials": "several specialists on each subset, of which the best goes on",
 }
-ADOPTABLE = ("generalist", "evaluation", "fine_tuning", "specialists", "demonstrations")
+ADOPTABLE = ("generalist", "evaluation", "fine_tuning", "trials", "specialists", "demonstrations")
 """The stages before phase II, which runs that differ only in phase II have in common."""
 Purpose = Literal["members", "rollouts", "generalist rollouts"]
-_KEY_OF_STAGE = {name: number for number, name in enumerate(DESCRIPTIONS)}
+_KEY_OF_STAGE = {name: number for number, name in enumerate(DESCRIPTIONS)}  # a new stage comes last, or keys change
 _KEY_OF_PURPOSE = {name: number for number, name in enumerate(get_args(Purpose))}
 
 

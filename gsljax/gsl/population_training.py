@@ -46,6 +46,7 @@ class TrainingStage(NamedTuple):
         the end.
       takes_best: whether the result is each member at its best epoch, not at the last one; the record then lists the
         members: what each trained on, and its best epoch's mean return.
+      noise_steps: `[P]` int32, how many steps in a row a member's actions share a draw of exploration noise; None is 1.
     """
 
     name: str
@@ -57,6 +58,7 @@ class TrainingStage(NamedTuple):
     demonstrations: Demonstrations | None = None
     criterion: PlateauCriterion | None = None
     takes_best: bool = False
+    noise_steps: np.ndarray | None = None
 
 
 _TrainEpochs = Callable[[Carry, DemonstrationBatch | None, int], tuple[Carry, Epoch, list[dict[str, float]]]]
@@ -228,11 +230,15 @@ def _first_carry(experiment: Experiment, stage: TrainingStage) -> Carry:
     count = len(stage.variations)
     keys = jax.random.split(experiment.key(stage.name, "rollouts"), count)
 
-    def first(member, variations, key):
-        return begin(experiment.environment, member, variations, stage.lanes, key)
+    noise_steps = np.ones(count, np.int32) if stage.noise_steps is None else stage.noise_steps
+
+    def first(member, variations, key, noise_steps):
+        return begin(experiment.environment, member, variations, stage.lanes, key, noise_steps)
 
     # Compiled with the members as arguments: a program that held their values would differ for every seed.
-    return jax.jit(experiment.over_members(first))(stage.members(), jnp.asarray(stage.variations), keys)
+    return jax.jit(experiment.over_members(first))(
+        stage.members(), jnp.asarray(stage.variations), keys, jnp.asarray(noise_steps)
+    )  # fmt: skip
 
 
 def _trainer(

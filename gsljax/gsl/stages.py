@@ -53,26 +53,29 @@ def _training_stage(
     params: Any = None,
     imitation: ImitationConfig | None = None,
     explores: np.ndarray | None = None,
+    fresh: np.ndarray | None = None,
 ) -> TrainingStage:
     """A stage whose members start with `params` `[P, ...]` (None: initialised), with a fresh optimiser and own keys.
 
-    Those that explore, `[P]` (None: all), start with the stage's `initial_std`, if it has one.
+    Those that explore, `[P]` (None: all), start with the stage's `initial_std`, if it has one. Those that are fresh,
+    `[P]` (None: none), are initialised whatever the others start with.
     """
     algorithm, count = experiment.algorithm(training, imitation), len(variations)
     init = partial(algorithm.init, rollout_shape=(experiment.config.rollout_steps, training.lanes))
 
     def members() -> TrainState:
-        fresh = experiment.over_members(init)(jax.random.split(experiment.key(name, "members"), count))
+        states = experiment.over_members(init)(jax.random.split(experiment.key(name, "members"), count))
         if params is not None:
-            fresh = fresh._replace(params=params)
+            inherited = params if fresh is None else where_members(fresh, states.params, params)
+            states = states._replace(params=inherited)
         if training.initial_std is not None:
-            explored = with_std(fresh.params, training.initial_std)
-            chosen = explored if explores is None else where_members(explores, explored, fresh.params)
-            fresh = fresh._replace(params=chosen)
+            explored = with_std(states.params, training.initial_std)
+            chosen = explored if explores is None else where_members(explores, explored, states.params)
+            states = states._replace(params=chosen)
         if training.anneal:
             samples = jnp.full(count, budget / count, jnp.float32)
-            fresh = fresh._replace(hyperparameters=fresh.hyperparameters._replace(anneal_samples=samples))
-        return fresh
+            states = states._replace(hyperparameters=states.hyperparameters._replace(anneal_samples=samples))
+        return states
 
     return TrainingStage(name, algorithm, members, variations.astype(np.int32), training.lanes, budget)
 
@@ -151,24 +154,63 @@ def train_specialists(
 ) -> TrainState:
     """Line 6 of Algorithm 1: one specialist per row of `subsets` `[N_s, K]`, cloned from `origin`; each one's best.
 
-    Where several are trained on the same subset, it is the best of them, by the mean return of its best epoch. With the
-    method `gsl-scratch` they are initialised afresh instead. The generalist's `scores` `[V]` tell which of them explore
-    anew, if the configuration leaves that to them.
+    Where several are trained on the same subset, it is the best of them in the last quarter of their epochs, by the
+    plateau's metric; with a `trial_share` they are compared when it is spent, and only that one goes on. With the
+    method `gsl-scratch` they are initialised afresh instead, as the last `fresh_specialists` of each subset always are.
+    The generalist's `scores` `[V]` tell which of the clones explore anew, if the configuration leaves that to them.
     """
     config = experiment.config
     budget = int(config.specialist_share * config.total_samples)
-    members = np.repeat(subsets, config.specialists_per_subset, axis=0)
+    if not config.trial_share:
+        return _best_specialists(experiment, _candidates(experiment, "specialists", origin, subsets, scores, budget))
+    trial_budget = int(config.trial_share * config.total_samples)
+    trials = _candidates(experiment, "trials", origin, subsets, scores, trial_budget)
+    chosen = _best_specialists(experiment, trials)
+    none = np.zeros(len(subsets), bool)  # nobody explores anew
+    training, left = config.specialist, budget - trial_budget
+    stage = _training_stage(experiment, "specialists", training, subsets, left, chosen.params, explores=none)
+    return train_population(experiment, stage._replace(takes_best=True))
+
+
+def _candidates(
+    experiment: Experiment, name: str, origin: TrainState, subsets: np.ndarray, scores: np.ndarray, budget: int
+) -> TrainingStage:
+    """The stage in which `specialists_per_subset` are trained on each subset, clones and fresh ones."""
+    config, each = experiment.config, experiment.config.specialists_per_subset
+    members = np.repeat(subsets, each, axis=0)
+    fresh = np.tile(np.arange(each) >= each - config.fresh_specialists, len(subsets))
     params = explores = None
     if config.method != "gsl-scratch":
         params = clone(origin.params, len(members))
         if config.explore_up_to is not None:
             explores = scores[members].mean(axis=1) <= config.explore_up_to
-    stage = _training_stage(experiment, "specialists", config.specialist, members, budget, params, explores=explores)
-    specialists = train_population(experiment, stage._replace(takes_best=True))
-    record = experiment.directory.stage("specialists")
-    assert record is not None
-    best = [-np.inf if member["best_return"] is None else member["best_return"] for member in record["members"]]
-    return take(specialists, best_of_each(np.array(best), config.specialists_per_subset))
+    stage = _training_stage(experiment, name, config.specialist, members, budget, params, None, explores, fresh)
+    noise_steps = np.where(fresh, config.fresh_noise_steps, 1).astype(np.int32)
+    return stage._replace(takes_best=True, noise_steps=noise_steps)
+
+
+def _best_specialists(experiment: Experiment, candidates: TrainingStage) -> TrainState:
+    """Train the candidates, and take of each subset the one that stood best at the end, as it was at its best epoch."""
+    trained, each = train_population(experiment, candidates), experiment.config.specialists_per_subset
+    return trained if each == 1 else take(trained, best_of_each(_standings(experiment, candidates.name), each))
+
+
+def _standings(experiment: Experiment, name: str) -> np.ndarray:
+    """A number for each member of a finished stage, `[P]`: the higher, the better it stood in its last quarter.
+
+    That is the mean of the plateau's metric, and of equal ones the mean return: what is trapped may collect more than
+    what has begun to succeed.
+    """
+    lines = experiment.directory.metrics(name)
+    last = lines[-max(1, len(lines) // 4) :]
+
+    def mean(metric: str) -> np.ndarray:
+        values = np.array([line["members"][metric] for line in last], float)
+        known = ~np.isnan(values)
+        return np.where(known.any(axis=0), np.nansum(values, axis=0) / np.maximum(known.sum(axis=0), 1), -np.inf)
+
+    worst_first = np.lexsort((mean("return"), mean(experiment.config.plateau.metric)))
+    return np.argsort(worst_first).astype(float)
 
 
 def collect_demonstrations(

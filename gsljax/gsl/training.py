@@ -18,7 +18,7 @@ from gsljax.gsl import demonstrations as demonstration_sets
 from gsljax.population import Strategy, fastest_strategy, over_members
 from gsljax.rollout import collect, make_collect_from_pools
 from gsljax.train_state import TrainState, keep_best
-from gsljax.types import DemonstrationBatch, Metrics, Rollout
+from gsljax.types import DemonstrationBatch, Metrics, Rollout, Scalar
 
 
 class Carry(NamedTuple):
@@ -30,6 +30,7 @@ class Carry(NamedTuple):
       state: the algorithm's.
       lanes: the environment's; of pools what they were opened from.
       key: for acting.
+      noise_steps: int32, how many steps in a row share a draw of exploration noise.
       demonstration_key: of the endless shuffled pass over the demonstrations, fixed for the stage.
       best_params: parameters of the epoch with the highest mean return so far.
       best_score: that return.
@@ -39,6 +40,7 @@ class Carry(NamedTuple):
     state: TrainState
     lanes: Any
     key: jax.Array
+    noise_steps: jax.Array
     demonstration_key: jax.Array
     best_params: Any
     best_score: jax.Array
@@ -59,12 +61,14 @@ def begin(
     variations: jax.Array,
     num_lanes: int,
     key: jax.Array,
+    noise_steps: Scalar = 1,
 ) -> Carry:
-    """A member at the start of a stage, with fresh lanes that draw from `variations` `[K]`."""
+    """A member at the start of a stage, with fresh lanes that draw from `variations` `[K]`; see `Carry`."""
     lanes_key, act_key, demonstration_key = jax.random.split(key, 3)
     lanes = environment.reset(lanes_key, jnp.tile(variations, (num_lanes, 1)))
     worst = jnp.full((), -jnp.inf, jnp.float32)
-    return Carry(state, lanes, act_key, demonstration_key, state.params, worst, jnp.zeros((), jnp.int32))
+    held, none = jnp.asarray(noise_steps, jnp.int32), jnp.zeros((), jnp.int32)
+    return Carry(state, lanes, act_key, held, demonstration_key, state.params, worst, none)
 
 
 def make_train(
@@ -91,7 +95,9 @@ def make_train(
 
     def epoch(carry: Carry, demonstrations: DemonstrationBatch | None) -> tuple[Carry, Epoch]:
         next_key, act_key = jax.random.split(carry.key)
-        lanes, rollout = collect(environment, algorithm.act, carry.state, carry.lanes, act_key, num_steps)
+        lanes, rollout = collect(
+            environment, algorithm.act, carry.state, carry.lanes, act_key, num_steps, noise_steps=carry.noise_steps
+        )
         return learn(carry._replace(lanes=lanes, key=next_key), rollout, demonstrations)
 
     def population_epoch(carry: Carry, demonstrations: DemonstrationBatch | None) -> tuple[Carry, Epoch]:
@@ -133,7 +139,7 @@ def make_train_from_pools(
     def epoch(live, carry, demonstrations):
         compiled = seconds_compiling()
         next_key, act_key = split(carry.key)
-        rollout, times = collect_from_pools(live, carry.state, act_key, num_steps)
+        rollout, times = collect_from_pools(live, carry.state, act_key, num_steps, noise_steps=carry.noise_steps)
         compiled_to_act = seconds_compiling() - compiled
         started = time.perf_counter()
         carry, record = learn(carry._replace(key=next_key), rollout, demonstrations)

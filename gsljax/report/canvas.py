@@ -26,6 +26,7 @@ PALETTE = BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, GREY = (
 STAGE_COLOURS = {
     "generalist": BLUE,
     "fine_tuning": SKY,
+    "trials": VERMILION,
     "specialists": ORANGE,
     "demonstrations": PURPLE,
     "imitation": GREEN,
@@ -34,6 +35,7 @@ STAGE_COLOURS = {
 STAGE_TITLES = {
     "generalist": "generalist",
     "fine_tuning": "fine-tuned generalist",
+    "trials": "candidates for specialists",
     "specialists": "specialists",
     "demonstrations": "demonstrations",
     "imitation": "generalist, phase II",

@@ -19,7 +19,7 @@ from gsljax.report.text import as_number, format_count
 
 Band = Literal["standard error", "min to max"]
 
-_TRAINING_STAGES = ("generalist", "fine_tuning", "specialists", "imitation", "baseline")
+_TRAINING_STAGES = ("generalist", "fine_tuning", "trials", "specialists", "imitation", "baseline")
 _METHOD_COLOURS = {
     "ppo": canvas.BLACK,
     "ppg": canvas.GREY,
@@ -141,7 +141,7 @@ def _draw_preset(figure: SubFigure, preset: str, groups: Mapping[str, Sequence[R
         later = list(curves.items())[place + 1 :]
         if any(name[1] == stage and np.array_equal(mean, other[0], equal_nan=True) for name, other in later):
             continue  # methods that share their first stages: draw these once
-        style, width = ("--", 1.1) if stage == "specialists" else ("-", 1.8)
+        style, width = ("--", 1.1) if stage in ("trials", "specialists") else ("-", 1.8)
         colour = colours[method]
         axes.fill_between(grid, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(grid, mean, style, color=colour, linewidth=width, gid=f"{method}:{stage}")

@@ -38,6 +38,14 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
         ),
         ({"specialists_per_subset": 7}, r"^specialist_share is 0\.2 .*, which leaves its stage 600 .* 700\.$"),
         (
+            {"specialists_per_subset": 2, "trial_share": 0.05},
+            r"^trial_share is 0\.05 of 3000 total_samples, .* stage 150 samples, but one epoch of it takes 200\.$",
+        ),
+        (
+            {"specialists_per_subset": 2, "trial_share": 0.18},
+            r"^specialist_share is 0\.2 of 3000 total_samples, .* stage (60|59) samples, but one epoch .* 100\.$",
+        ),
+        (
             {"low_threshold": 0.5, "demonstrations__generalist_episodes": 3},
             r"^demonstrations\.generalist_episodes is 3, but must be 0 or at least the .* \(4\), one for each\.$",
         ),
@@ -137,6 +145,7 @@ def test_settings_of_the_algorithm_may_be_changed():
         {"generalist_share": 0.034, "specialist_share": 0.034, "fine_tuning_share": 0.007},
         {"specialist__ppo__minibatch_size": 22},
         {"specialists_per_subset": 6},
+        {"specialists_per_subset": 3, "trial_share": 0.11},
         {"low_threshold": 0.5, "demonstrations__generalist_episodes": 4},
         {"specialist__ppo__normalize_rewards": True},
         {"specialist__initial_std": 0.1, "phase_two__initial_std": 1.0},

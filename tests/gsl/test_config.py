@@ -40,7 +40,8 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
             ({name: value}, rf"^{name} is {value}, but must be at least 1\.$")
             for name in (
                 "total_samples", "rollout_steps", "epochs_per_call", "checkpoint_interval", "low_episodes",
-                "num_low_performing", "num_specialists", "specialists_per_subset", "evaluation_episodes",
+                "num_low_performing", "num_specialists", "specialists_per_subset", "fresh_noise_steps",
+                "evaluation_episodes",
             )
             for value in (0, -3)
         ),
@@ -64,6 +65,18 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
             {"explore_up_to": 0.0, "specialist__initial_std": 0.9, "fine_tuning_share": 0.1},
             r"^explore_up_to is set, but fine_tuning_share is not 0, and fine-tuning explores for all\.$",
         ),
+        *(
+            ({"fresh_specialists": value}, rf"^fresh_specialists is {value}, but must lie between 0 and .* \(1\), of")
+            for value in (-1, 2)
+        ),
+        *(
+            (
+                {"specialists_per_subset": 2, "trial_share": value},
+                rf"^trial_share is {value}, but must be at least 0 and below specialist_share \(0\.2\), of which",
+            )
+            for value in (-0.1, 0.2, float("nan"))
+        ),
+        ({"trial_share": 0.1}, r"^trial_share is 0\.1, but specialists_per_subset is 1, which leaves a trial nothing"),
         ({"num_specialists": 3}, r"^num_specialists is 3, but must divide num_low_performing \(5\), so that"),
         ({"num_low_performing": 4}, r"^num_specialists is 5, but must divide num_low_performing \(4\), so that"),
         ({"generalist__lanes": 0}, r"^The number of lanes is 0, but must be at least 1\.$"),

@@ -25,6 +25,9 @@ pytestmark = [
 
 FEW = changed(num_low_performing=2, num_specialists=2, demonstrations__generalist_episodes=7)
 MODES = changed(specialist__initial_std=0.9, demonstrations__label="mode")
+TRIALS = changed(
+    specialists_per_subset=2, fresh_specialists=1, trial_share=0.14, explore_up_to=10.0, specialist__initial_std=0.9
+)
 CONFIGS = {
     "ppo": changed(method="ppo"),
     "gsl": CONFIG,
@@ -40,6 +43,7 @@ CONFIGS = {
     "gsl, fine-tuned": FINE_TUNED,
     "gsl, two specialists": FEW,
     "gsl, modes": MODES,
+    "gsl, trials": TRIALS,
     "ppo, normalised": changed(method="ppo", baseline__ppo__normalize_observations=True),
     "gsl, normalised": changed(
         specialist__initial_std=0.9,
@@ -75,8 +79,11 @@ def samples_of_stages(config):
     if config.fine_tuning_share:
         epoch = SPECIALIST_LANES * HORIZON
         samples["fine_tuning"] = int(config.fine_tuning_share * total) // epoch * epoch
-    epoch = members * SPECIALIST_LANES * HORIZON
-    samples["specialists"] = int(config.specialist_share * total) // epoch * epoch
+    epoch, share = members * SPECIALIST_LANES * HORIZON, config.specialist_share - config.trial_share
+    if config.trial_share:
+        of_trials = config.specialists_per_subset * epoch
+        samples["trials"] = int(config.trial_share * total) // of_trials * of_trials
+    samples["specialists"] = round(share * total) // epoch * epoch
     played = config.demonstrations.specialist_episodes // members * members
     if config.num_low_performing < VARIATIONS:
         played += config.demonstrations.generalist_episodes
@@ -266,6 +273,38 @@ def test_specialists_may_explore_anew_only_where_the_generalist_fails(runs, tmp_
         kept = dict(generalist.params["params"]["policy_head"])
         np.testing.assert_allclose(std, np.log(0.9) if explores else kept["log_std"], rtol=1e-6)
         assert_same(params["params"]["policy_head"], {name: kept[name] for name in kept if name != "log_std"})
+
+
+@pytest.mark.slow
+def test_after_the_trials_the_best_on_each_subset_goes_on(runs):
+    """A clone that explores anew and a fresh one are tried on each; the better one is trained on as it was."""
+    run = runs("gsl, trials")
+    generalist, trials = run.outcome.generalist, run.stages["trials"]
+    assert generalist is not None and run.outcome.specialists is not None
+    members = trials.members().params
+    afresh = trials.algorithm.init(jax.random.key(0), (HORIZON + 1, SPECIALIST_LANES)).params
+    biases = np.asarray(generalist.params["params"]["policy_trunk"]["Dense_0"]["bias"])
+    assert biases.any() and not np.asarray(afresh["params"]["policy_trunk"]["Dense_0"]["bias"]).any()
+    weights = []
+    for member, variation in enumerate(np.repeat(np.arange(VARIATIONS), 2)):
+        params = take(members, member)["params"]
+        assert trials.variations[member].tolist() == [variation]
+        is_fresh = member % 2 == 1
+        np.testing.assert_array_equal(params["policy_trunk"]["Dense_0"]["bias"], 0 * biases if is_fresh else biases)
+        np.testing.assert_allclose(params["policy_head"]["log_std"], np.log(0.9), rtol=1e-6)
+        weights.append(np.asarray(params["policy_trunk"]["Dense_0"]["kernel"]))
+    assert differ(weights[1], weights[3])  # every fresh one has weights of its own
+    epochs = [line for line in metrics_of(run.path) if line["stage"] == "trials"]
+    assert len(epochs) == 2  # of which the last is the last quarter
+    best = epochs[-1]["members"]["return"]
+    chosen = 2 * np.arange(VARIATIONS) + np.reshape(best, (VARIATIONS, 2)).argmax(axis=1)
+    assert_same(run.stages["specialists"].members().params, take(run.results["trials"].params, chosen))
+    assert run.stages["specialists"].variations.tolist() == [[variation] for variation in range(VARIATIONS)]
+    assert_same(run.outcome.specialists.params, run.results["specialists"].params)
+    kept = demonstration_sets.load(run.path / "demonstrations" / "demonstrations.npz", _spec())
+    assert sorted(zip(kept.source.tolist(), kept.variation.tolist(), strict=True)) == sorted(
+        (variation, variation) for variation in range(VARIATIONS) for _ in range(4)
+    )
 
 
 @pytest.mark.slow
