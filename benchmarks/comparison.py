@@ -88,8 +88,10 @@ def command(comparison: Comparison, runs: Path, setting: str, method: str, seed:
     return [*call, *flags, *comparison.flags_of(runs, setting, method, seed)]
 
 
-def run(comparison: Comparison, runs: Path, setting: str, method: str, seed: int) -> None:
-    """Make one run complete; its output goes to a log beside it."""
+def run(
+    comparison: Comparison, runs: Path, setting: str, method: str, seed: int, max_minutes: float | None = None
+) -> None:
+    """Make one run complete, or as far as it comes in `max_minutes`; its output goes to a log beside it."""
     path = run_directory(runs, setting, method, seed)
     if (path / "summary.json").exists():
         return
@@ -99,11 +101,12 @@ def run(comparison: Comparison, runs: Path, setting: str, method: str, seed: int
     except UserError as error:
         print(f"{setting} {method} seed {seed}: not begun: {error}", flush=True)
         return
+    if max_minutes is not None:
+        call += ["--max-minutes", str(max_minutes)]
     with path.with_suffix(".log").open("a", encoding="utf-8") as log:
-        done = subprocess.run(call, stdout=log, stderr=log, check=False)
-    print(
-        f"{setting} {method} seed {seed}: {'done' if done.returncode == 0 else f'failed, see {log.name}'}", flush=True
-    )
+        ended = subprocess.run(call, stdout=log, stderr=log, check=False)
+    outcome = "done" if (path / "summary.json").exists() else "goes on when this is called again"
+    print(f"{setting} {method} seed {seed}: {f'failed, see {log.name}' if ended.returncode else outcome}", flush=True)
 
 
 def collect(comparison: Comparison, runs: Path, setting: str, methods: list[str], seeds: list[int]) -> bool:
@@ -195,12 +198,13 @@ def main(comparison: Comparison) -> None:
     parser.add_argument("--methods", nargs="+", choices=comparison.methods, default=list(comparison.methods))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(comparison.seeds)))
     parser.add_argument("--processes", type=int, default=1, help="runs at a time")
+    parser.add_argument("--max-minutes", type=float, help="of each run; what is not finished goes on in the next call")
     parser.add_argument("--collect-only", action="store_true", help="run nothing, only gather what is finished")
     given = parser.parse_args()
     for phase in () if given.collect_only else comparison.phases:
         with ThreadPoolExecutor(given.processes) as pool:
             jobs = [
-                pool.submit(run, comparison, given.runs, setting, method, seed)
+                pool.submit(run, comparison, given.runs, setting, method, seed, given.max_minutes)
                 for setting in given.settings
                 for seed in given.seeds
                 for method in phase
