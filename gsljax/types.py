@@ -46,6 +46,8 @@ class EnvSpec(NamedTuple):
       horizon: longest episode in steps; an episode that reaches it is truncated.
       has_success: whether steps carry a meaningful `success`.
       score_range: the returns that count as 0 and as 1 in a normalised score; None where there is no such convention.
+      variation_names: what the variations are called in tables and figures, in the order of their ids; empty where they
+        are called by their ids.
     """
 
     name: str
@@ -56,6 +58,7 @@ class EnvSpec(NamedTuple):
     horizon: int
     has_success: bool
     score_range: tuple[float, float] | None = None
+    variation_names: tuple[str, ...] = ()
 
     def normalized(self, episode_return: float) -> float:
         """The score of a return, from 0 to 1 within `score_range`, which must not be None."""

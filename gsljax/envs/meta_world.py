@@ -109,6 +109,7 @@ def meta_world(
         action=ActionSpec(dimension=4, low=-1.0, high=1.0),
         horizon=horizon,
         has_success=True,
+        variation_names=tasks,
     )
     return Pools(spec, open_pool)
 

@@ -285,8 +285,8 @@ def evaluate_variations(
     """Evaluate one member on all variations of an environment like the experiment's.
 
     Returns:
-      `{"return", "success", "normalized", "per_variation": {id: {"return", ...}}}`, with success and the normalised
-      score where the environment has them, and the samples it took.
+      `{"return", "success", "normalized", "per_variation": {id: {"name", "return", ...}}}`, with success,
+      normalised scores and names where the environment has them, and the samples it took.
     """
     act, variations = experiment.acting.act, np.arange(environment.spec.num_variations, dtype=np.int32)
     if isinstance(environment, PooledEnvironment):
@@ -300,8 +300,10 @@ def evaluate_variations(
         row = {"return": float(episode_return)} | ({"success": float(success)} if spec.has_success else {})
         return row if spec.score_range is None else row | {"normalized": spec.normalized(float(episode_return))}
 
+    names = [{"name": name} for name in spec.variation_names] or [{} for _ in variations]
     per_variation = {
-        str(v): results(r, s) for v, r, s in zip(variations, found.episode_return, found.success, strict=True)
+        str(v): name | results(r, s)
+        for v, name, r, s in zip(variations, names, found.episode_return, found.success, strict=True)
     }
     mean = results(np.mean(found.episode_return), np.mean(found.success))
     return mean | {"per_variation": per_variation}, int(found.samples)

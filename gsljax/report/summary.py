@@ -101,7 +101,8 @@ def _evaluation_table(title: str, rows: Sequence[tuple[str, Mapping[str, Any]]],
 
 def _variation_table(per_variation: Mapping[str, Mapping[str, Any]], border: Box) -> RenderableType:
     """Lay out every variation where they fit on a screen, else the worst, the median and the best."""
-    ordered = sorted(per_variation.items(), key=lambda item: int(item[0]))
+    by_id = sorted(per_variation.items(), key=lambda item: int(item[0]))
+    ordered = [(values.get("name", variation), values) for variation, values in by_id]
     if len(ordered) <= _MAX_ROWS:
         return _evaluation_table("variation", ordered, border)
     metric = "success" if any(values.get("success") is not None for _, values in ordered) else "return"

@@ -21,7 +21,8 @@ _COLOURS = {"generalist before its specialists": canvas.BLUE, "final": canvas.GR
 def per_variation_figure(run: Run) -> Figure:
     """Draw the final evaluation of every variation, beside the generalist's at the plateau where the run has it.
 
-    Up to 50 variations are bars by id; more are one curve per evaluation, each sorted from worst to best.
+    Up to 50 variations are bars by id, with names where they have some; more are one curve per evaluation, each sorted
+    from worst to best.
 
     Args:
       run: a finished run.
@@ -43,7 +44,9 @@ def per_variation_figure(run: Run) -> Figure:
     axes = figure.add_subplot()
     canvas.style_axes(axes)
     if len(final) <= _MAX_BARS:
-        _draw_bars(axes, curves, metric)
+        _draw_bars(
+            axes, curves, metric, {int(variation): row["name"] for variation, row in final.items() if "name" in row}
+        )
     else:
         _draw_sorted(axes, curves, metric)
     canvas.label_value_axis(axes, metric)
@@ -52,7 +55,7 @@ def per_variation_figure(run: Run) -> Figure:
     return figure
 
 
-def _draw_bars(axes: Axes, curves: Mapping[str, Mapping[int, float]], metric: Metric) -> None:
+def _draw_bars(axes: Axes, curves: Mapping[str, Mapping[int, float]], metric: Metric, names: Mapping[int, str]) -> None:
     """Draw bars by variation id, the evaluations side by side; a small mark shows where a bar is 0."""
     width = 0.8 / len(curves)
     for place, (name, values) in enumerate(curves.items()):
@@ -65,8 +68,14 @@ def _draw_bars(axes: Axes, curves: Mapping[str, Mapping[int, float]], metric: Me
             written = [canvas.write_value(value, metric) for value in values.values()]
             axes.bar_label(bars, written, fontsize=6.5, padding=1)
     axes.axhline(0, color="0.3", linewidth=0.8)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("variation", fontsize=9)
+    if names:
+        size = 7 if len(names) <= _MAX_LABELS else 5
+        axes.set_xticks(
+            list(names), list(names.values()), rotation=40, ha="right", rotation_mode="anchor", fontsize=size
+        )
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("variation", fontsize=9)
 
 
 def _draw_sorted(axes: Axes, curves: Mapping[str, Mapping[int, float]], metric: Metric) -> None:

@@ -20,7 +20,7 @@ from gsljax.errors import TimeIsUp, UserError
 from gsljax.gsl import demonstrations as demonstration_sets
 from gsljax.gsl.demonstrations import Demonstrations
 from gsljax.run_directory import RunDirectory
-from tests.gsl.tiny import FINE_TUNED, Loud, Watched, watch
+from tests.gsl.tiny import EVERY_STAGE, Loud, Watched, watch
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,12 +28,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Error reading persistent compilation cache"),  # another worker is writing it
 ]
 
-STAGES = ("generalist", "evaluation", "fine_tuning", "specialists", "demonstrations", "imitation")
+STAGES = ("generalist", "evaluation", "fine_tuning", "trials", "specialists", "demonstrations", "imitation")
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(compilation_cache, tmp_path_factory):
-    return watch(tmp_path_factory.mktemp("uninterrupted") / "run", FINE_TUNED)
+    return watch(tmp_path_factory.mktemp("uninterrupted") / "run", EVERY_STAGE)
 
 
 def without(content, *names):
@@ -51,7 +51,8 @@ def assert_same_run(run: Watched, expected: Watched):
 
     names = ("summary.json", "stages.json", "metrics.jsonl", "config.json")
     assert contents(run.path, *names) == contents(expected.path, *names)
-    assert list(run.results) == list(expected.results) == ["generalist", "fine_tuning", "specialists", "imitation"]
+    trained = ["generalist", "fine_tuning", "trials", "specialists", "imitation"]
+    assert list(run.results) == list(expected.results) == trained
     for stage, members in run.results.items():
         assert_bitwise_equal(members, expected.results[stage])
     for path in (run.path, expected.path):  # nothing is left of what was needed only under way
@@ -79,8 +80,8 @@ def test_kill_9_in_every_stage(uninterrupted, compilation_cache, tmp_path):
     """One run, killed in each of its stages and once after the last, always by SIGKILL at a random moment."""
     path, random = tmp_path / "run", np.random.default_rng(0)
     under_way = []
-    moments = ["epoch generalist", "begin evaluation", "epoch fine_tuning", "epoch specialists", "begin demonstrations"]
-    for moment in (*moments, "epoch imitation", "finish imitation"):
+    moments = ["epoch generalist", "begin evaluation", "epoch fine_tuning", "epoch trials", "epoch specialists"]
+    for moment in (*moments, "begin demonstrations", "epoch imitation", "finish imitation"):
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.gsl.tiny", str(path)],
             cwd=Path(__file__).parents[2], env=compilation_cache, stdout=subprocess.PIPE, text=True,
@@ -100,7 +101,7 @@ def test_kill_9_in_every_stage(uninterrupted, compilation_cache, tmp_path):
         complete = [record["name"] for record in _records(path)]
         under_way += [stage for stage in STAGES if stage not in complete][:1]
     assert len(set(under_way)) >= 3, under_way  # that many different stages were really cut off
-    assert_same_run(watch(path, FINE_TUNED), uninterrupted)
+    assert_same_run(watch(path, EVERY_STAGE), uninterrupted)
 
 
 def test_in_the_shortest_pieces_it_is_the_same_run(uninterrupted, tmp_path):
@@ -108,8 +109,8 @@ def test_in_the_shortest_pieces_it_is_the_same_run(uninterrupted, tmp_path):
     pieces = sum(record.get("epochs", 1) for record in uninterrupted.summary["stages"])
     for _ in range(pieces):
         with pytest.raises(TimeIsUp):
-            watch(tmp_path / "run", FINE_TUNED, deadline=-math.inf)
-    assert_same_run(watch(tmp_path / "run", FINE_TUNED, deadline=-math.inf), uninterrupted)
+            watch(tmp_path / "run", EVERY_STAGE, deadline=-math.inf)
+    assert_same_run(watch(tmp_path / "run", EVERY_STAGE, deadline=-math.inf), uninterrupted)
 
 
 def _place(line: str) -> int:
@@ -217,7 +218,7 @@ def run_to_the_end(path: Path, killer: Killer) -> tuple[Watched, list[str]]:
     moments = []
     while True:
         try:
-            return watch(path, FINE_TUNED, killer), moments
+            return watch(path, EVERY_STAGE, killer), moments
         except Killed as killed:
             moments.append(str(killed))
             assert len(moments) < 100, moments
@@ -264,7 +265,7 @@ def test_a_finished_run_is_not_changed_by_finishing_it_again(uninterrupted, tmp_
     path = tmp_path / "run"
     shutil.copytree(uninterrupted.path, path)
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    again = watch(path, FINE_TUNED)
+    again = watch(path, EVERY_STAGE)
     assert before == {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
     assert again.summary == uninterrupted.summary
     assert again.acted == {stage: [] for stage in again.results}  # nothing was trained
@@ -275,7 +276,7 @@ def test_metrics_that_are_shorter_than_recorded_are_refused(uninterrupted, tmp_p
     path = unfinished_copy(uninterrupted.path, tmp_path)
     os.truncate(path / "metrics.jsonl", 100)
     with pytest.raises(UserError, match=r"^The run directory .* is damaged: metrics.jsonl is shorter than .*\.$"):
-        watch(path, FINE_TUNED)
+        watch(path, EVERY_STAGE)
     assert (path / "metrics.jsonl").stat().st_size == 100
 
 
@@ -283,7 +284,7 @@ def test_a_missing_result_is_named(uninterrupted, tmp_path):
     path = unfinished_copy(uninterrupted.path, tmp_path)
     shutil.rmtree(path / "results" / "specialists")
     with pytest.raises(UserError, match=r"^The checkpoint .*results/specialists cannot be read \(.*\)\.$"):
-        watch(path, FINE_TUNED)
+        watch(path, EVERY_STAGE)
 
 
 def test_demonstrations_of_another_environment_are_refused(uninterrupted, tmp_path):
@@ -293,7 +294,7 @@ def test_demonstrations_of_another_environment_are_refused(uninterrupted, tmp_pa
         fields = {name: archive[name] for name in archive.files}
     demonstration_sets.save(Demonstrations(**fields | {"observation": fields["observation"][:, :3]}), file)
     with pytest.raises(UserError, match=r"^The demonstrations file .* observation .*\(200, 3\).*\(200, 5\).*\.$"):
-        watch(path, FINE_TUNED)
+        watch(path, EVERY_STAGE)
 
 
 def unfinished_copy(source: Path, folder: Path) -> Path:

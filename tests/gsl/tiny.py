@@ -1,6 +1,6 @@
 """A maze small enough that a whole GSL run takes seconds, most of them for compiling; and a run of it, watched.
 
-`python -m tests.gsl.tiny DIR` runs (or finishes) `FINE_TUNED` in DIR, saying what happens.
+`python -m tests.gsl.tiny DIR` runs (or finishes) `EVERY_STAGE` in DIR, saying what happens.
 """
 
 import dataclasses
@@ -94,7 +94,17 @@ FINE_TUNED: MazeConfig = changed(
         }.items()
     },
 )
-"""With all stages there are, and everything that an algorithm may keep from update to update."""
+"""With everything that an algorithm may keep from update to update."""
+
+EVERY_STAGE: MazeConfig = changed(
+    FINE_TUNED,
+    specialist_share=0.25,
+    specialists_per_subset=2,
+    fresh_specialists=1,
+    fresh_noise_steps=3,
+    trial_share=0.14,
+)
+"""With all stages there are."""
 
 
 class Watched(NamedTuple):
@@ -194,4 +204,4 @@ class Loud(Silent):
 
 
 if __name__ == "__main__":
-    watch(Path(sys.argv[1]), FINE_TUNED, Loud())
+    watch(Path(sys.argv[1]), EVERY_STAGE, Loud())

@@ -43,6 +43,14 @@ def test_few_variations_are_listed():
     assert [row[0::2] for row in table if row[0] in ("0", "1", "2")] == [["0", "0.700"], ["1", "0.800"], ["2", "0.900"]]
 
 
+def test_variations_are_called_by_their_names_where_they_have_some():
+    summary = gsl_summary()
+    for variation, row in summary["final"]["per_variation"].items():
+        row["name"] = f"task {variation}"
+    listed = [row for row in rows(summary) if row[0].startswith("task")]
+    assert [row[0::2] for row in listed] == [["task 0", "0.700"], ["task 1", "0.800"], ["task 2", "0.900"]]
+
+
 def test_of_many_variations_the_worst_the_median_and_the_best_are_shown():
     per_variation: dict = {str(variation): {"return": float(-((variation * 7) % 1024))} for variation in range(1024)}
     per_variation["5"] = {"return": None}  # no episode ended; 7 · 5 = 35 is missing from 0 .. 1023

@@ -23,6 +23,15 @@ def test_few_variations_are_bars_by_id_beside_the_plateau(tmp_path):
     assert [text.get_text() for text in axes.texts] == ["0.00", "0.60", "0.00", "0.70", "0.80", "0.90"]
 
 
+def test_variations_are_called_by_their_names_where_they_have_some(tmp_path):
+    summary = gsl_summary()
+    for variation, row in summary["final"]["per_variation"].items():
+        row["name"] = f"task {variation}"
+    axes = per_variation_figure(load_run(write_run(tmp_path / "run", gsl_records(), summary))).axes[0]
+    labels = {text.get_text(): text.get_position()[0] for text in axes.get_xticklabels()}
+    assert labels == {"task 0": 0, "task 1": 1, "task 2": 2}
+
+
 def test_a_baseline_has_only_its_final_evaluation(tmp_path):
     summary = gsl_summary(stages=[{"name": "baseline", "samples": 2000}])
     axes = per_variation_figure(load_run(write_run(tmp_path / "run", gsl_records(), summary))).axes[0]
