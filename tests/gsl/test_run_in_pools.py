@@ -63,7 +63,10 @@ CONFIG = GSLConfig(
     imitation=ImitationConfig(gail=GAILConfig(num_updates=1, minibatch_size=8, hidden=(8,))),
     evaluation_episodes=4,
 )
-PRESET = Preset("counting", "pools with known values", "seconds", CONFIG, lambda config: counting_pools())
+NAMES = ("one", "two", "three", "four")
+PRESET = Preset(
+    "counting", "pools with known values", "seconds", CONFIG, lambda config: counting_pools(variation_names=NAMES)
+)
 
 
 def lines_of(path):
@@ -124,7 +127,9 @@ def test_a_finished_run_is_read_back_and_evaluated(finished):
     path, summary = finished
     assert api.resume(path, PRESET, quiet=True) == summary
     found = api.evaluate(path, episodes=2, policy="generalist", preset=PRESET)
-    assert set(found["per_variation"]) == {"0", "1", "2", "3"}
+    names = dict(zip("0123", NAMES, strict=True))
+    assert {variation: row["name"] for variation, row in found["per_variation"].items()} == names
+    assert {variation: row["name"] for variation, row in summary["final"]["per_variation"].items()} == names
 
 
 @pytest.mark.parametrize("stage", ["generalist", "specialists", "imitation"])
