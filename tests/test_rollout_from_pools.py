@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gsljax import episodes as episodes_module
 from gsljax.algorithms import PPOConfig, make_ppo
 from gsljax.algorithms.base import ActorOutput
 from gsljax.episodes import make_policy, play_episodes
@@ -170,9 +171,11 @@ class TestEpisodes:
     def choose(self, half, observation, step):
         return np.zeros(observation.shape[:2])
 
-    def play(self, episodes, lanes=LANES, on_episode=None, environment=ENVIRONMENT, choose=None, **given):
+    def play(
+        self, episodes, lanes=LANES, on_episode=None, environment=ENVIRONMENT, choose=None, any_lanes=False, **given
+    ):
         with environment.open(assignment(lanes=lanes, members=2, **given)) as live:
-            return play_episodes(live, choose or self.choose, episodes, on_episode)
+            return play_episodes(live, choose or self.choose, episodes, on_episode, any_lanes)
 
     def test_every_lane_plays_exactly_its_first_episodes(self):
         found = self.play(3)
@@ -228,6 +231,34 @@ class TestEpisodes:
         for episode in episodes:
             np.testing.assert_array_equal(episode.action[:, 0], (-1.0) ** np.arange(len(episode.action)))
             np.testing.assert_array_equal(episode.observation[1:, 4], episode.action[:-1, 0])
+
+    def test_only_lanes_that_still_play_are_chosen_for_and_stepped(self, monkeypatch):
+        """Of each variation 2 lanes of 2 members in 2 halves; those of small variations have done first."""
+        monkeypatch.setattr(episodes_module, "FEW_LANES", 1)
+        environment, seen = counting_pools(num_variations=8), {0: [], 1: []}
+
+        def choose(half, observation, step):
+            seen[half].append(observation.shape[1])
+            return observation[..., 1] % 3  # by what is observed, so that a mistaken lane would be found out
+
+        given = {"environment": environment, "lanes": 16, "choices": tuple(range(8)), "episodes": 1}
+        expected_episodes, episodes = [], []
+        expected = self.play(choose=choose, on_episode=expected_episodes.append, **given)
+        of_all = {half: list(sizes) for half, sizes in seen.items()}
+        for sizes in seen.values():
+            sizes.clear()
+        found = self.play(choose=choose, on_episode=episodes.append, any_lanes=True, **given)
+        for field, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(field, other)
+        for episode, other in zip(episodes, expected_episodes, strict=True):
+            np.testing.assert_array_equal(episode.action, np.full(len(episode.action), episode.variation % 3))
+            np.testing.assert_array_equal(episode.action, other.action)
+            np.testing.assert_array_equal(episode.observation, other.observation)
+        assert of_all == {half: [8] * len(sizes) for half, sizes in seen.items()}
+        for half, sizes in seen.items():
+            playing = np.sum(expected.length[0, 8 * half : 8 * half + 8, 0] > np.arange(len(sizes))[:, None], axis=1)
+            assert sizes == [next(size for size in (1, 2, 4, 8) if size >= lanes) for lanes in playing]
+            assert sizes[0] == 8 and sizes[-1] < 8
 
     def test_a_policy_plays_as_in_a_rollout(self, states):
         policy = make_policy(ALGORITHM.act)

@@ -110,7 +110,7 @@ def _play_in_pools(
         assignment = jax.vmap(environment.reset)(keys[0], jnp.asarray(some[..., None], jnp.int32))
         with environment.open(jax.device_get(assignment)) as live:
             choose = policy(players.members, keys[1])
-            played = play_episodes(live, choose, per_variation // lanes, keep)
+            played = play_episodes(live, choose, per_variation // lanes, keep, any_lanes=True)
         returns.append(played.episode_return.reshape(-1))
         successes.append(played.success.reshape(-1))
         samples += int(played.length.sum())
