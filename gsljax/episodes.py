@@ -15,7 +15,6 @@ from gsljax.population import Strategy
 from gsljax.train_state import TrainState
 from gsljax.types import Step
 
-
 FEW_LANES = 8
 """So few lanes of a member are not worth a program of their own."""
 
@@ -82,8 +81,8 @@ def play_episodes(
 ) -> EpisodeResults:
     """Play exactly `episodes_per_lane` whole episodes in every lane, and look at no other.
 
-    Counting the episodes that end within so many steps would favour the short ones; here all lanes weigh the same. Lanes
-    that have played theirs wait for the others: their pools do not step, once all of their lanes wait.
+    Counting the episodes that end within so many steps would favour the short ones; here all lanes weigh the same.
+    Lanes that have played theirs wait for the others: a pool does not step any more, once all of its lanes wait.
 
     Args:
       live: pools that have just been opened, so that every lane begins an episode.

@@ -53,9 +53,12 @@ def play(experiment: Experiment, players: Players, key: jax.Array) -> Played:
 
 def passes(experiment: Experiment, played: Demonstrations) -> np.ndarray:
     """Which of the episodes `[E]` the configured filter keeps."""
-    wanted = experiment.config.demonstrations
-    require_success = wanted.require_success and experiment.environment.spec.has_success
-    return demonstration_sets.worth_keeping(played, wanted.min_return, require_success)
+    wanted, spec = experiment.config.demonstrations, experiment.environment.spec
+    least = wanted.min_return
+    if wanted.min_normalized is not None:
+        of_score = spec.return_of(wanted.min_normalized)
+        least = of_score if least is None else max(least, of_score)
+    return demonstration_sets.worth_keeping(played, least, wanted.require_success and spec.has_success)
 
 
 def _play_compiled(experiment: Experiment, environment: JaxEnvironment, players: Players, key: jax.Array) -> Played:

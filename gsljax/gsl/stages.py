@@ -14,7 +14,7 @@ from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
 from gsljax.errors import TimeIsUp, UserError
 from gsljax.evaluation import evaluate, evaluate_in_pools
 from gsljax.gsl import demonstrations as demonstration_sets
-from gsljax.gsl.assignment import best_of_each, low_count, lowest_performing
+from gsljax.gsl.assignment import best_of_each, low_count, lowest_performing, spread
 from gsljax.gsl.config import TrainingConfig
 from gsljax.gsl.demonstrations import GENERALIST, Demonstrations
 from gsljax.gsl.demonstrators import Players, play
@@ -34,7 +34,8 @@ def train_generalist(experiment: Experiment) -> TrainState:
     """Line 1 of Algorithm 1: the generalist on all of E, until the plateau criterion H fires."""
     config = experiment.config
     budget = int(config.generalist_share * config.total_samples)
-    return _train_generalist(experiment, "generalist", config.generalist, budget, config.plateau)
+    epochs = budget // (config.generalist.lanes * config.rollout_steps)
+    return _train_generalist(experiment, "generalist", config.generalist, budget, config.plateau.for_budget(epochs))
 
 
 def _train_generalist(
@@ -192,16 +193,18 @@ def collect_demonstrations(
     per_specialist = wanted.specialist_episodes // subsets.size * subsets.shape[1]
     players = Players(specialists, subsets, per_specialist, range(len(subsets)))
     played = [play(experiment, players, experiment.key(name, "rollouts"))]
-    if len(rest) and wanted.generalist_episodes:
+    rest = spread(rest, wanted.generalist_episodes)
+    if len(rest):
         players = Players(clone(generalist, 1), rest[None], wanted.generalist_episodes, [GENERALIST])
         played.append(play(experiment, players, experiment.key(name, "generalist rollouts")))
     parts = [part for one in played for part in one.kept if part.num_episodes]
     returns, successes = (np.concatenate([getattr(one, field) for one in played]) for field in ("returns", "successes"))
     if not parts:
         raise UserError(
-            f"None of the {len(returns)} demonstrated episodes passed demonstrations.min_return = {wanted.min_return} "
-            f"and require_success = {wanted.require_success} (their best return is {returns.max():.4g}); loosen these "
-            f"in {directory.path / 'config.json'} and resume, or train the specialists for longer."
+            f"None of the {len(returns)} demonstrated episodes passed demonstrations.min_return = {wanted.min_return}, "
+            f"min_normalized = {wanted.min_normalized} and require_success = {wanted.require_success} (their best "
+            f"return is {returns.max():.4g}); loosen these in {directory.path / 'config.json'} and resume, or train "
+            "the specialists for longer."
         )
     kept = demonstration_sets.concatenate(parts)
     demonstration_sets.save(kept, directory.demonstrations)
