@@ -206,7 +206,9 @@ def collect_demonstrations(
             f"return is {returns.max():.4g}); loosen these in {directory.path / 'config.json'} and resume, or train "
             "the specialists for longer."
         )
-    kept = demonstration_sets.concatenate(parts)
+    for one in played:
+        one.kept.clear()
+    kept = demonstration_sets.gather(parts)
     demonstration_sets.save(kept, directory.demonstrations)
     record: dict[str, Any] = {"name": name, "samples": sum(one.samples for one in played)}
     record |= {"return": float(np.mean(returns)), "episodes": len(returns)}
