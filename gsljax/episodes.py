@@ -104,7 +104,7 @@ def play_episodes(
     finished, length = np.zeros(shape, int), np.zeros(shape, int)
     pairs: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {index: [] for index in np.ndindex(shape)}
     sent: list[Any] = [None for _ in live.halves]
-    waiting = [0 for _ in live.halves]
+    waiting = np.zeros(len(live.halves), int)
 
     def choose_until_finished(half: int, step: int) -> np.ndarray | None:
         done = finished[:, live.halves[half]] >= episodes_per_lane

@@ -10,11 +10,14 @@ import pytest
 from gsljax import episodes as episodes_module
 from gsljax.algorithms import PPOConfig, make_ppo
 from gsljax.algorithms.base import ActorOutput
+from gsljax.envs import Pools, PoolStep
 from gsljax.episodes import make_policy, play_episodes
 from gsljax.errors import UserError
+from gsljax.gsl.agent import make_algorithm
+from gsljax.gsl.config import ImageNetworkConfig
 from gsljax.networks import ActorCritic
 from gsljax.rollout import make_collect_from_pools
-from gsljax.types import ActionSpec
+from gsljax.types import ActionSpec, EnvSpec
 from tests.pool_environments import HORIZON, CountingPool, counting_pools
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
@@ -281,3 +284,64 @@ class TestEpisodes:
 def _play_zero(state, observation, key, deterministic=False):
     lanes = observation.shape[0]
     return ActorOutput(jnp.zeros(lanes, jnp.int32), jnp.zeros(lanes), jnp.zeros(lanes))
+
+
+class ImagePool:
+    """Images that tell a lane's seed, in episodes without an end."""
+
+    def __init__(self, seeds):
+        self.observation = np.stack([np.random.default_rng(s).integers(0, 256, (16, 16, 3), np.uint8) for s in seeds])
+
+    def reset(self):
+        pass
+
+    def send(self, action):
+        del action
+
+    def receive(self):
+        none = np.zeros(len(self.observation), bool)
+        return PoolStep(self.observation, none.astype(np.float32), none, none, None, None)
+
+    def close(self):
+        pass
+
+
+class TestImages:
+    """A population of IMPALA networks, as the specialists of Procgen are one."""
+
+    SPEC = EnvSpec("images", 4, (16, 16, 3), "uint8", ActionSpec(num_actions=3), 99, has_success=False)
+    POOLS = Pools(SPEC, lambda variations, seeds, num_threads: ImagePool(seeds))
+
+    def collected(self, dtype, calls):
+        """A rollout of 5 steps of 3 members with 8 lanes; the shapes of the batches that are acted for go to `calls`."""
+        network = ImageNetworkConfig(channels=(4,), hidden=8, dtype=dtype)
+        algorithm = make_algorithm(PPOConfig(minibatch_size=8), network, self.SPEC)
+
+        def note(value):
+            calls.append(value.shape)
+            return value
+
+        def act(state, observation, key, deterministic=False):
+            output = algorithm.act(state, observation, key, deterministic)
+            same = jax.ShapeDtypeStruct(output.value.shape, output.value.dtype)
+            return output._replace(value=jax.pure_callback(note, same, output.value, vmap_method="expand_dims"))
+
+        states = jax.vmap(algorithm.init)(jax.random.split(jax.random.key(0), MEMBERS))
+        with self.POOLS.open(assignment(environment=self.POOLS)) as live:
+            rollout, _ = make_collect_from_pools(act)(live, states, KEYS, 5)
+        program = jax.make_jaxpr(lambda one: algorithm.act(one, rollout.observation[0, 0], KEYS[0]))
+        return rollout, str(program(jax.tree.map(lambda x: x[0], states)))
+
+    def test_all_members_and_lanes_of_a_half_act_in_one_call_in_the_networks_precision(self):
+        rollouts, programs = {}, {}
+        for dtype in ("float32", "bfloat16"):
+            calls = []
+            rollouts[dtype], programs[dtype] = self.collected(dtype, calls)
+            assert calls == [(MEMBERS, LANES // 2)] * (2 * 6)  # 2 halves, and a step's values beyond the last action
+        for dtype, shown in (("float32", "f32"), ("bfloat16", "bf16")):
+            convolutions = [line for line in programs[dtype].splitlines() if "conv_general_dilated[" in line]
+            assert convolutions and all(f":{shown}[" in line for line in convolutions)
+        values = [np.asarray(rollouts[dtype].value) for dtype in rollouts]
+        assert all(one.dtype == np.float32 for one in values)
+        assert 1e-5 < np.max(np.abs(values[0] - values[1])) < 0.05
+        assert len(np.unique(np.round(values[0][:, 0], 5))) > MEMBERS  # members and lanes differ

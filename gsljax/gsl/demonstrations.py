@@ -186,7 +186,7 @@ def save(demonstrations: Demonstrations, path: Path) -> None:
     name_of_set = np.uint32(zlib.crc32(b"".join(field.tobytes() for field in demonstrations[3:])))
 
     def write(part: Demonstrations, file: Path) -> None:
-        also = {_SET: name_of_set} if count > 1 else {}
+        also: dict[str, Any] = {_SET: name_of_set} if count > 1 else {}
         write_atomically(file, lambda target: np.savez_compressed(target, **part._asdict(), **also))
 
     with ThreadPoolExecutor(min(count, os.cpu_count() or 1)) as pool:  # compressing lets go of the interpreter's lock

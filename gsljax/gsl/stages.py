@@ -17,7 +17,7 @@ from gsljax.gsl import demonstrations as demonstration_sets
 from gsljax.gsl.assignment import best_of_each, low_count, lowest_performing, spread
 from gsljax.gsl.config import TrainingConfig
 from gsljax.gsl.demonstrations import GENERALIST, Demonstrations
-from gsljax.gsl.demonstrators import Players, play
+from gsljax.gsl.demonstrators import Played, Players, play
 from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.gsl.population_training import TrainingStage, train_population
@@ -217,8 +217,18 @@ def collect_demonstrations(
     record |= {"kept_episodes": kept.num_episodes, "kept_pairs": kept.num_pairs}
     counted = zip(*np.unique(kept.variation, return_counts=True), strict=True)
     record["kept_per_variation"] = {str(variation): int(count) for variation, count in counted}
+    record["specialists"] = _by_variation(played[0], spec.has_success)
     _finish_single_epoch_stage(experiment, started, record)
     return kept
+
+
+def _by_variation(played: Played, has_success: bool) -> dict[str, dict[str, float]]:
+    """Mean return, and success where there is one, of all episodes of each variation, whether they were kept or not."""
+    values = {"return": played.returns} | ({"success": played.successes} if has_success else {})
+    return {
+        str(variation): {name: float(np.mean(value[played.variations == variation])) for name, value in values.items()}
+        for variation in np.unique(played.variations)
+    }
 
 
 def train_with_demonstrations(

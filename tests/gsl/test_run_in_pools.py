@@ -112,6 +112,13 @@ def test_the_worst_variations_are_the_ones_with_the_smallest_returns(finished):
     np.testing.assert_array_equal(np.unique(from_generalist, return_counts=True), [[2, 3], [2, 2]])
     for specialist in (0, 1):  # one variation each
         assert len(set(demonstrations.variation[demonstrations.source == specialist])) == 1
+    (record,) = [stage for stage in summary["stages"] if stage["name"] == "demonstrations"]
+    for variation in (0, 1):  # no filter: all that they played are in the file
+        played = (demonstrations.variation == variation) & (demonstrations.source != GENERALIST)
+        found = record["specialists"][str(variation)]
+        assert found["return"] == pytest.approx(demonstrations.episode_return[played].mean())
+        assert found["success"] == pytest.approx(demonstrations.success[played].mean())
+    assert set(record["specialists"]) == {"0", "1"}
     lengths = np.bincount(demonstrations.episode)
     assert np.all((lengths >= demonstrations.variation + 2) & (lengths <= HORIZON))
     per_variation = summary["final"]["per_variation"]
