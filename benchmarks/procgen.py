@@ -2,11 +2,12 @@
 
     python -m benchmarks.procgen --json FILE [--cases generalist specialists] [--dtypes float32 bfloat16]
 
-Every row is one kind of epoch of `gsljax.gsl.training` with the settings of the preset `procgen-bigfish`: a rollout from
-pools, then PPO's update. `value` is environment steps per second over all lanes of all members, resets included,
-of the median epoch after the first one; compile time is in a column of its own. `env`, `act` and `update` are the shares
-of that epoch; `update samples/s` counts the update alone, `collect steps/s` the rollout alone. `of the generalist` compares
-with the generalist's first row of the same precision. `benchmarks.feed` has the pools without a network.
+Every row is one kind of epoch of `gsljax.gsl.training` with the settings of the preset `procgen-bigfish`: a rollout
+from pools, then PPO's update. `value` is environment steps per second over all lanes of all members, resets included,
+of the median epoch after the first one; compile time is in a column of its own. `env`, `act` and `update` are the
+shares of that epoch; `update samples/s` counts the update alone, `collect steps/s` the rollout alone. `of the
+generalist` compares with the generalist's first row of the same precision. `benchmarks.feed` has the pools without a
+network.
 
 A way is how convolutions are computed and how members run, as in `conv/vmap`: see `gsljax.networks.conv` and
 `gsljax.population.over_members`. Rows are written as soon as they are measured. `--small` takes sizes for a CPU.

@@ -52,7 +52,7 @@ def report(rows: list[Row], path: Path | None) -> None:
 
 
 def write(rows: list[Row], path: Path | None) -> None:
-    """Write the rows with where they come from, in place of what was there; a long measurement does so after every row."""
+    """Write the rows with where they come from; a long measurement does so after every row."""
     if path is not None:
         origin = {
             "hardware": provenance.hardware(),
