@@ -313,7 +313,7 @@ class TestImages:
     POOLS = Pools(SPEC, lambda variations, seeds, num_threads: ImagePool(seeds))
 
     def collected(self, dtype, calls):
-        """A rollout of 5 steps of 3 members with 8 lanes; to `calls` go the shapes of the batches that are acted for."""
+        """A rollout of 5 steps of 3 members with 8 lanes; to `calls` go the shapes of what is acted for."""
         network = ImageNetworkConfig(channels=(4,), hidden=8, dtype=dtype)
         algorithm = make_algorithm(PPOConfig(minibatch_size=8), network, self.SPEC)
 

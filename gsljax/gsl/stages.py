@@ -214,6 +214,8 @@ def collect_demonstrations(
     record |= {"return": float(np.mean(returns)), "episodes": len(returns)}
     if spec.has_success:
         record["success"] = float(np.mean(successes))
+    if spec.score_range is not None:
+        record["normalized"] = spec.normalized(record["return"])
     record |= {"kept_episodes": kept.num_episodes, "kept_pairs": kept.num_pairs}
     counted = zip(*np.unique(kept.variation, return_counts=True), strict=True)
     record["kept_per_variation"] = {str(variation): int(count) for variation, count in counted}
