@@ -51,7 +51,8 @@ def flags(
     of_generalist, of_specialist = lanes * steps // 8, lanes // 2 * steps // 8
     words = f"--total-samples {total} --env.num-levels {levels} --env.num-test-levels {levels} --rollout-steps {steps} "
     words += f"--network.channels {channels} --network.hidden {hidden} --num-low-performing {low} "
-    words += f"--low-episodes {episodes // 2} --num-specialists {specialists} --demonstrations.specialist-episodes {episodes * low} "
+    words += f"--low-episodes {-(-episodes // 2)} --num-specialists {specialists} "
+    words += f"--demonstrations.specialist-episodes {episodes * low} "
     words += f"--demonstrations.generalist-episodes {levels - low} --demonstrations.min-normalized {score} "
     words += f"--evaluation-episodes {episodes} --checkpoint-interval 10 "
     for stage in ("baseline", "generalist", "phase-two"):
@@ -63,8 +64,20 @@ def flags(
 SMALL = flags(
     total=1_000_000, levels=64, low=16, specialists=4, lanes=16, steps=128, channels="8 16 16", hidden=128, score=0.05
 )
-TINY = flags(
-    total=14_000, levels=4, low=2, specialists=1, lanes=8, steps=32, channels="4 4", hidden=16, score=-1.0, episodes=2
+TINY = (
+    *flags(
+        total=6_000,
+        levels=2,
+        low=1,
+        specialists=1,
+        lanes=8,
+        steps=32,
+        channels="4 4",
+        hidden=16,
+        score=-1.0,
+        episodes=1,
+    ),
+    *(f"--{stage}.ppo.num-epochs=1" for stage in ("baseline", "generalist", "specialist", "phase-two")),
 )
 
 
