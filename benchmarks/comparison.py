@@ -1,7 +1,6 @@
 """What the comparisons of methods by whole runs share: making the runs, and collecting what is committed of them."""
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
@@ -12,13 +11,17 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from gsljax.errors import UserError
+from gsljax.files import write_atomically
 from gsljax.report.canvas import save
 from gsljax.report.curves import comparison_figure
 from gsljax.report.runs import load_run
+from gsljax.run_directory import read_json, write_json
 
 RESULTS = Path(__file__).parent / "results"
 FROM_GSL = ("gsl-no-demonstrations", "gsl-bc", "gsl-classic")
 """The methods whose runs start from the demonstrations of the GSL run with their seed."""
+
+_NAMES = {"normalized": "normalised score"}
 
 Summaries = dict[str, list[dict[str, Any]]]
 """By method the content of its runs' `summary.json`."""
@@ -51,6 +54,9 @@ class Comparison(NamedTuple):
       phases: the methods in groups, each of which begins when all runs of the one before it are there.
       seeds: how many seeds there are, unless others are given.
       note: what the README says beneath the table.
+      metric: what is compared, a key of an evaluation: success, normalized or return.
+      rarely: settings that are run only where they are named, for trying the script.
+      test_episodes: per held-out variation, on which every finished run is evaluated too; 0 for none.
       flags_of: further flags of one run, which may depend on those before it: the runs' folder, setting, method, seed.
       more: further sections of the README.
     """
@@ -61,6 +67,9 @@ class Comparison(NamedTuple):
     phases: tuple[tuple[str, ...], ...]
     seeds: int
     note: str
+    metric: str = "success"
+    rarely: tuple[str, ...] = ()
+    test_episodes: int = 0
     flags_of: Callable[[Path, str, str, int], list[str]] = _no_flags
     more: Callable[[str, Summaries], str] = _no_text
 
@@ -94,6 +103,7 @@ def run(
     """Make one run complete, or as far as it comes in `max_minutes`; its output goes to a log beside it."""
     path = run_directory(runs, setting, method, seed)
     if (path / "summary.json").exists():
+        _test(comparison, path)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -107,75 +117,114 @@ def run(
         ended = subprocess.run(call, stdout=log, stderr=log, check=False)
     outcome = "done" if (path / "summary.json").exists() else "goes on when this is called again"
     print(f"{setting} {method} seed {seed}: {f'failed, see {log.name}' if ended.returncode else outcome}", flush=True)
+    if (path / "summary.json").exists():
+        _test(comparison, path)
 
 
-def collect(comparison: Comparison, runs: Path, setting: str, methods: list[str], seeds: list[int]) -> bool:
-    """Copy the summaries of one setting and write its figure and table; whether all were there."""
+def _test(comparison: Comparison, path: Path) -> None:
+    """Evaluate a finished run on the held-out variations, once."""
+    found = path / "test.json"
+    if not comparison.test_episodes or found.exists():
+        return
+    call = [sys.executable, "-m", "gsljax.cli", "evaluate", str(path), "--split", "test", "--json"]
+    call += ["--episodes", str(comparison.test_episodes)]
+    with path.with_suffix(".log").open("a", encoding="utf-8") as log:
+        done = subprocess.run(call, stdout=subprocess.PIPE, stderr=log, check=False)
+    if done.returncode:
+        print(f"{path}: the evaluation on held-out variations failed, see {log.name}", flush=True)
+        return
+    write_atomically(found, lambda file: file.write(done.stdout))
+
+
+def collect(
+    comparison: Comparison, runs: Path, setting: str, methods: list[str], seeds: list[int], results: Path = RESULTS
+) -> bool:
+    """Copy the summaries of one setting and write its figure and table; whether all were there.
+
+    A summary has the evaluation on held-out variations under `test`, where there is one.
+    """
     paths = {(method, seed): run_directory(runs, setting, method, seed) for method in methods for seed in seeds}
     finished = {which: path for which, path in paths.items() if (path / "summary.json").exists()}
     for method, seed in sorted(paths.keys() - finished.keys()):
         print(f"missing: {setting} {method} seed {seed}", file=sys.stderr)
     if not finished:
         return False
-    folder = RESULTS / setting
+    folder = results / setting
     rows: Summaries = {}
     for (method, seed), path in finished.items():
         target = folder / method / f"seed{seed}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path / "summary.json", target)
-        rows.setdefault(method, []).append(json.loads(target.read_text(encoding="utf-8")))
+        if (path / "test.json").exists():
+            write_json(target, read_json(path / "summary.json") | {"test": read_json(path / "test.json")})
+        rows.setdefault(method, []).append(read_json(target))
     save(comparison_figure([load_run(path) for path in finished.values()]), folder / "figure.png")
     made_by = f"python -m benchmarks.{comparison.module} --runs DIR --settings {setting} --methods {' '.join(methods)} "
     made_by += f"--seeds {' '.join(map(str, seeds))}"
-    text = f"# {setting}\n\n`{made_by}`\n\n![learning curves](figure.png)\n\n{table(rows)}\n{comparison.note}"
+    text = f"# {setting}\n\n`{made_by}`\n\n![learning curves](figure.png)\n\n"
+    text += f"{table(rows, comparison.metric)}\n{comparison.note}"
     text += comparison.more(setting, rows)
     if "gsl" in rows:
-        text += f"\n## On the way there (method gsl)\n\n{stages_table(rows['gsl'])}"
+        text += f"\n## On the way there (method gsl)\n\n{stages_table(rows['gsl'], comparison.metric)}"
     (folder / "README.md").write_text(text, encoding="utf-8")
     print(text)
     return len(finished) == len(paths)
 
 
-def table(rows: Summaries) -> str:
-    """Final success per method over the seeds, and each method's lead of GSL seed by seed, in Markdown."""
-    reference = {summary["seed"]: summary["final"]["success"] for summary in rows.get("gsl", [])}
-    lines = [
-        "| method | seeds | total samples | success, actions sampled | success, deterministic | GSL ahead in | by |",
-        "|---|---|---|---|---|---|---|",
-    ]
+def table(rows: Summaries, metric: str = "success") -> str:
+    """The final metric per method over the seeds, and each method's lead of GSL seed by seed, in Markdown.
+
+    With evaluations on held-out variations in all of the runs there are columns for these.
+    """
+    shown = _NAMES.get(metric, metric)
+    is_tested = all("test" in summary for summaries in rows.values() for summary in summaries)
+    columns = ["method", "seeds", "total samples", f"{shown}, actions sampled", f"{shown}, deterministic"]
+    columns += ["GSL ahead in", "by"]
+    if is_tested:
+        columns += [f"held out: {shown}, actions sampled", "GSL ahead in", "by"]
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for method, summaries in rows.items():
-        sampled = [summary["final"]["success"] for summary in summaries]
-        modal = [summary["final"]["deterministic"]["success"] for summary in summaries]
-        leads = [reference[s["seed"]] - s["final"]["success"] for s in summaries if s["seed"] in reference]
-        compared = ("–", "–")
-        if method != "gsl" and leads:
-            compared = (f"{sum(lead > 0 for lead in leads)} of {len(leads)}", f"{mean(leads):+.3f}")
+        modal = [summary["final"]["deterministic"][metric] for summary in summaries]
         totals = {summary["total_samples"] for summary in summaries}
         total = f"{min(totals):,}" if len(totals) == 1 else f"{min(totals):,} – {max(totals):,}"
-        cells = [method, _seeds(summaries), total, _spread(sampled), _spread(modal), *compared]
+        sampled, *compared = _compared(rows, method, "final", metric)
+        cells = [method, _seeds(summaries), total, sampled, _spread(modal), *compared]
+        if is_tested:
+            cells += _compared(rows, method, "test", metric)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def stages_table(summaries: list[dict[str, Any]]) -> str:
+def _compared(rows: Summaries, method: str, evaluation: str, metric: str) -> tuple[str, str, str]:
+    """A method's metric in one evaluation, with sampled actions; in how many seeds GSL is ahead of it, and by what."""
+    reference = {summary["seed"]: summary[evaluation][metric] for summary in rows.get("gsl", [])}
+    values = {summary["seed"]: summary[evaluation][metric] for summary in rows[method]}
+    leads = [reference[seed] - value for seed, value in values.items() if seed in reference]
+    spread = _spread(list(values.values()))
+    if method == "gsl" or not leads:
+        return spread, "–", "–"
+    return spread, f"{sum(lead > 0 for lead in leads)} of {len(leads)}", f"{mean(leads):+.3f}"
+
+
+def stages_table(summaries: list[dict[str, Any]], metric: str = "success") -> str:
     """What the stages before phase II came to in runs of method gsl, in Markdown."""
-    lines = [
-        "| seed | H fired after (samples) | generalist taken at | its success | specialists' success | kept episodes |",
-        "|---|---|---|---|---|---|",
-    ]
+    shown = _NAMES.get(metric, metric)
+    columns = ["seed", "H fired after (samples)", "generalist taken at", f"its {shown}", f"specialists' {shown}"]
+    lines = ["| " + " | ".join([*columns, "kept episodes"]) + " |", "|---" * (len(columns) + 1) + "|"]
     for summary in summaries:
         stage = {record["name"]: record for record in summary["stages"]}
         plateau, played = stage["generalist"]["plateau"], stage.get("demonstrations")
         fired = f"{stage['generalist']['samples']:,}" if plateau["fired"] else "not at all"
-        cells = [str(summary["seed"]), fired, f"{plateau['samples']:,}", f"{stage['evaluation']['success']:.3f}"]
+        cells = [str(summary["seed"]), fired, f"{plateau['samples']:,}", f"{stage['evaluation'][metric]:.3f}"]
         if played is None:  # the generalist was good enough
             cells += ["–", "–"]
         else:
-            cells += [f"{played['success']:.3f}", f"{played['kept_episodes']} of {played['episodes']}"]
+            cells += [f"{played[metric]:.3f}", f"{played['kept_episodes']} of {played['episodes']}"]
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
-        "Success of the generalist: in the evaluation that finds E_low; of the specialists: in all they played.",
+        f"{shown.capitalize()} of the generalist: in the evaluation that finds E_low; of the specialists: in all they "
+        "played, and what the generalist played of the demonstrations.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -194,9 +243,11 @@ def main(comparison: Comparison) -> None:
     parser = argparse.ArgumentParser(description=comparison.description)
     parser.add_argument("--runs", type=Path, required=True, help="where the run directories are kept")
     settings = comparison.settings
-    parser.add_argument("--settings", nargs="+", choices=settings, default=list(settings))
+    usual = [name for name in settings if name not in comparison.rarely]
+    parser.add_argument("--settings", nargs="+", choices=settings, default=usual)
     parser.add_argument("--methods", nargs="+", choices=comparison.methods, default=list(comparison.methods))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(comparison.seeds)))
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where summaries, figures and tables go")
     parser.add_argument("--processes", type=int, default=1, help="runs at a time")
     parser.add_argument("--max-minutes", type=float, help="of each run; what is not finished goes on in the next call")
     parser.add_argument("--collect-only", action="store_true", help="run nothing, only gather what is finished")
@@ -212,5 +263,8 @@ def main(comparison: Comparison) -> None:
             ]
             for job in jobs:
                 job.result()
-    complete = [collect(comparison, given.runs, setting, given.methods, given.seeds) for setting in given.settings]
+    complete = [
+        collect(comparison, given.runs, setting, given.methods, given.seeds, given.results)
+        for setting in given.settings
+    ]
     sys.exit(not all(complete))

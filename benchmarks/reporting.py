@@ -48,6 +48,11 @@ def report(rows: list[Row], path: Path | None) -> None:
     for row in rows:
         table.add_row(*(_written(row.get(name, "")) for name in columns))
     Console(width=140).print(table)
+    write(rows, path)
+
+
+def write(rows: list[Row], path: Path | None) -> None:
+    """Write the rows with where they come from; a long measurement does so after every row."""
     if path is not None:
         origin = {
             "hardware": provenance.hardware(),

@@ -15,6 +15,9 @@ from gsljax.population import Strategy
 from gsljax.train_state import TrainState
 from gsljax.types import Step
 
+FEW_LANES = 8
+"""So few lanes of a member are not worth a program of their own."""
+
 
 @lru_cache  # it holds the compiled program
 def make_policy(act: ActFunction, strategy: Strategy = "vmap") -> Callable[..., Choose]:
@@ -70,17 +73,24 @@ class EpisodeResults(NamedTuple):
 
 
 def play_episodes(
-    live: LivePools, choose: Choose, episodes_per_lane: int, on_episode: Callable[[Episode], None] | None = None
+    live: LivePools,
+    choose: Choose,
+    episodes_per_lane: int,
+    on_episode: Callable[[Episode], None] | None = None,
+    any_lanes: bool = False,
 ) -> EpisodeResults:
     """Play exactly `episodes_per_lane` whole episodes in every lane, and look at no other.
 
     Counting the episodes that end within so many steps would favour the short ones; here all lanes weigh the same.
+    Lanes that have played theirs wait for the others: a pool does not step any more, once all of its lanes wait.
 
     Args:
       live: pools that have just been opened, so that every lane begins an episode.
       choose: who plays: `make_policy`, or any function on the host.
       episodes_per_lane: E.
       on_episode: is given each of these episodes as it ends; without it no observation is kept.
+      any_lanes: whether `choose` takes the observations of any lanes, however many, as `make_policy`'s does; it is then
+        asked for those only that still play, in a few sizes, as every size is compiled.
 
     Raises:
       UserError: if E is not positive, or an episode is longer than the environment's horizon.
@@ -94,12 +104,23 @@ def play_episodes(
     finished, length = np.zeros(shape, int), np.zeros(shape, int)
     pairs: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {index: [] for index in np.ndindex(shape)}
     sent: list[Any] = [None for _ in live.halves]
+    waiting = np.zeros(len(live.halves), int)
 
     def choose_until_finished(half: int, step: int) -> np.ndarray | None:
-        if np.all(finished[:, live.halves[half]] >= episodes_per_lane):
+        done = finished[:, live.halves[half]] >= episodes_per_lane
+        if done.all():
             return None
+        if np.count_nonzero(done) > waiting[half]:
+            waiting[half] = np.count_nonzero(done)
+            live.rest(half, done)
         observation = live.observation(half)
-        action = choose(half, observation, step)
+        chosen = _playing_lanes(done) if any_lanes else None
+        if chosen is None:
+            action = choose(half, observation, step)
+        else:
+            some = choose(half, observation[chosen], step)
+            action = np.zeros((*done.shape, *some.shape[2:]), some.dtype)
+            action[chosen] = some
         sent[half] = observation, action
         return action
 
@@ -130,3 +151,17 @@ def play_episodes(
         for member, column in np.argwhere(ended & playing):
             end(int(member), int(lanes.start + column), result, int(column))
     return results
+
+
+def _playing_lanes(done: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Where those of the lanes `[P, n]` are that still play: equally many of each member, others among them if need be.
+
+    Their number halves at a time, down to a few; None where it is still all of them.
+    """
+    most, size = int(np.max(np.sum(~done, axis=1))), done.shape[1]
+    while size > FEW_LANES and most <= -(-size // 2):
+        size = -(-size // 2)
+    if size == done.shape[1]:
+        return None
+    lanes = np.argsort(done, axis=1, kind="stable")[:, :size]
+    return np.arange(len(done))[:, None], lanes

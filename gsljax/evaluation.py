@@ -138,7 +138,7 @@ def evaluate_in_pools(
         assignment = clone(environment.reset(lanes_key, choices), 1)
         with environment.open(jax.device_get(assignment)) as live:
             choose = policy(clone(state, 1), act_key[None], deterministic)
-            played = play_episodes(live, choose, episodes // per_variation)
+            played = play_episodes(live, choose, episodes // per_variation, any_lanes=True)
         returns.append(played.episode_return.reshape(len(some), episodes).mean(1))
         successes.append(played.success.reshape(len(some), episodes).mean(1))
         samples += int(played.length.sum())

@@ -66,6 +66,12 @@ class EnvSpec(NamedTuple):
         low, high = self.score_range
         return (episode_return - low) / (high - low)
 
+    def return_of(self, normalized: float) -> float:
+        """The return of a score, the inverse of `normalized`."""
+        assert self.score_range is not None
+        low, high = self.score_range
+        return low + normalized * (high - low)
+
 
 class Step(NamedTuple):
     """One step of all lanes of one member, each field `[N]` or `[N, ...]`.

@@ -7,13 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gsljax import episodes as episodes_module
 from gsljax.algorithms import PPOConfig, make_ppo
 from gsljax.algorithms.base import ActorOutput
+from gsljax.envs import Pools, PoolStep
 from gsljax.episodes import make_policy, play_episodes
 from gsljax.errors import UserError
+from gsljax.gsl.agent import make_algorithm
+from gsljax.gsl.config import ImageNetworkConfig
 from gsljax.networks import ActorCritic
 from gsljax.rollout import make_collect_from_pools
-from gsljax.types import ActionSpec
+from gsljax.types import ActionSpec, EnvSpec
 from tests.pool_environments import HORIZON, CountingPool, counting_pools
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
@@ -170,9 +174,11 @@ class TestEpisodes:
     def choose(self, half, observation, step):
         return np.zeros(observation.shape[:2])
 
-    def play(self, episodes, lanes=LANES, on_episode=None, environment=ENVIRONMENT, choose=None, **given):
+    def play(
+        self, episodes, lanes=LANES, on_episode=None, environment=ENVIRONMENT, choose=None, any_lanes=False, **given
+    ):
         with environment.open(assignment(lanes=lanes, members=2, **given)) as live:
-            return play_episodes(live, choose or self.choose, episodes, on_episode)
+            return play_episodes(live, choose or self.choose, episodes, on_episode, any_lanes)
 
     def test_every_lane_plays_exactly_its_first_episodes(self):
         found = self.play(3)
@@ -229,6 +235,34 @@ class TestEpisodes:
             np.testing.assert_array_equal(episode.action[:, 0], (-1.0) ** np.arange(len(episode.action)))
             np.testing.assert_array_equal(episode.observation[1:, 4], episode.action[:-1, 0])
 
+    def test_only_lanes_that_still_play_are_chosen_for_and_stepped(self, monkeypatch):
+        """Of each variation 2 lanes of 2 members in 2 halves; those of small variations have done first."""
+        monkeypatch.setattr(episodes_module, "FEW_LANES", 1)
+        environment, seen = counting_pools(num_variations=8), {0: [], 1: []}
+
+        def choose(half, observation, step):
+            seen[half].append(observation.shape[1])
+            return observation[..., 1] % 3  # by what is observed, so that a mistaken lane would be found out
+
+        given = {"environment": environment, "lanes": 16, "choices": tuple(range(8)), "episodes": 1}
+        expected_episodes, episodes = [], []
+        expected = self.play(choose=choose, on_episode=expected_episodes.append, **given)
+        of_all = {half: list(sizes) for half, sizes in seen.items()}
+        for sizes in seen.values():
+            sizes.clear()
+        found = self.play(choose=choose, on_episode=episodes.append, any_lanes=True, **given)
+        for field, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(field, other)
+        for episode, other in zip(episodes, expected_episodes, strict=True):
+            np.testing.assert_array_equal(episode.action, np.full(len(episode.action), episode.variation % 3))
+            np.testing.assert_array_equal(episode.action, other.action)
+            np.testing.assert_array_equal(episode.observation, other.observation)
+        assert of_all == {half: [8] * len(sizes) for half, sizes in seen.items()}
+        for half, sizes in seen.items():
+            playing = np.sum(expected.length[0, 8 * half : 8 * half + 8, 0] > np.arange(len(sizes))[:, None], axis=1)
+            assert sizes == [next(size for size in (1, 2, 4, 8) if size >= lanes) for lanes in playing]
+            assert sizes[0] == 8 and sizes[-1] < 8
+
     def test_a_policy_plays_as_in_a_rollout(self, states):
         policy = make_policy(ALGORITHM.act)
         with ENVIRONMENT.open(assignment()) as live:
@@ -250,3 +284,64 @@ class TestEpisodes:
 def _play_zero(state, observation, key, deterministic=False):
     lanes = observation.shape[0]
     return ActorOutput(jnp.zeros(lanes, jnp.int32), jnp.zeros(lanes), jnp.zeros(lanes))
+
+
+class ImagePool:
+    """Images that tell a lane's seed, in episodes without an end."""
+
+    def __init__(self, seeds):
+        self.observation = np.stack([np.random.default_rng(s).integers(0, 256, (16, 16, 3), np.uint8) for s in seeds])
+
+    def reset(self):
+        pass
+
+    def send(self, action):
+        del action
+
+    def receive(self):
+        none = np.zeros(len(self.observation), bool)
+        return PoolStep(self.observation, none.astype(np.float32), none, none, None, None)
+
+    def close(self):
+        pass
+
+
+class TestImages:
+    """A population of IMPALA networks, as the specialists of Procgen are one."""
+
+    SPEC = EnvSpec("images", 4, (16, 16, 3), "uint8", ActionSpec(num_actions=3), 99, has_success=False)
+    POOLS = Pools(SPEC, lambda variations, seeds, num_threads: ImagePool(seeds))
+
+    def collected(self, dtype, calls):
+        """A rollout of 5 steps of 3 members with 8 lanes; to `calls` go the shapes of what is acted for."""
+        network = ImageNetworkConfig(channels=(4,), hidden=8, dtype=dtype)
+        algorithm = make_algorithm(PPOConfig(minibatch_size=8), network, self.SPEC)
+
+        def note(value):
+            calls.append(value.shape)
+            return value
+
+        def act(state, observation, key, deterministic=False):
+            output = algorithm.act(state, observation, key, deterministic)
+            same = jax.ShapeDtypeStruct(output.value.shape, output.value.dtype)
+            return output._replace(value=jax.pure_callback(note, same, output.value, vmap_method="expand_dims"))
+
+        states = jax.vmap(algorithm.init)(jax.random.split(jax.random.key(0), MEMBERS))
+        with self.POOLS.open(assignment(environment=self.POOLS)) as live:
+            rollout, _ = make_collect_from_pools(act)(live, states, KEYS, 5)
+        program = jax.make_jaxpr(lambda one: algorithm.act(one, rollout.observation[0, 0], KEYS[0]))
+        return rollout, str(program(jax.tree.map(lambda x: x[0], states)))
+
+    def test_all_members_and_lanes_of_a_half_act_in_one_call_in_the_networks_precision(self):
+        rollouts, programs = {}, {}
+        for dtype in ("float32", "bfloat16"):
+            calls = []
+            rollouts[dtype], programs[dtype] = self.collected(dtype, calls)
+            assert calls == [(MEMBERS, LANES // 2)] * (2 * 6)  # 2 halves, and a step's values beyond the last action
+        for dtype, shown in (("float32", "f32"), ("bfloat16", "bf16")):
+            convolutions = [line for line in programs[dtype].splitlines() if "conv_general_dilated[" in line]
+            assert convolutions and all(f":{shown}[" in line for line in convolutions)
+        values = [np.asarray(rollouts[dtype].value) for dtype in rollouts]
+        assert all(one.dtype == np.float32 for one in values)
+        assert 1e-5 < np.max(np.abs(values[0] - values[1])) < 0.05
+        assert len(np.unique(np.round(values[0][:, 0], 5))) > MEMBERS  # members and lanes differ

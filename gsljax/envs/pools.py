@@ -10,7 +10,7 @@ import math
 import mmap
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -80,7 +80,12 @@ class _Half:
         shape = variation.shape
         self.ended, self.success = np.zeros(shape, bool), np.zeros(shape, bool)
         self.episode_return, self.length = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
-        self.is_stepping = False
+        self.is_stepping, self.rests = False, np.zeros(shape, bool)
+
+    @property
+    def awake(self) -> Iterator[_Pool]:
+        """The pools that step."""
+        return (pool for pool in self.pools if not self.rests[pool.member, pool.lanes].all())
 
 
 class OpenPools:
@@ -136,7 +141,7 @@ class OpenPools:
             raise UserError("These lanes have been sent actions already: receive from them first.")
         action = self.spec.action.clip(action)
         lanes.is_stepping, lanes.observation = True, None
-        for pool, member, where, _ in lanes.pools:
+        for pool, member, where, _ in lanes.awake:
             pool.send(action[member, where])
 
     def receive(self, half: int) -> Step:
@@ -150,7 +155,7 @@ class OpenPools:
             raise UserError("These lanes have been sent no actions to receive the outcome of.")
         observation, reward, terminated, truncated, success, variation = self._gather(lanes)
         lanes.is_stepping = False
-        valid = ~lanes.ended
+        valid = ~(lanes.ended | lanes.rests)
         reward = np.where(valid, reward, np.float32(0))
         terminated &= valid
         truncated &= valid
@@ -164,6 +169,16 @@ class OpenPools:
             raise UserError(f"An episode of {self.spec.name} is longer than its horizon of {self.spec.horizon} steps.")
         so_far = lanes.variation, lanes.episode_return, lanes.success
         return Step._make((observation, reward, terminated, truncated, valid, *so_far))
+
+    def rest(self, half: int, done: np.ndarray) -> None:
+        """Step those pools no more all of whose lanes are `done`, see `LivePools.rest`."""
+        lanes = self._half(half)
+        if lanes.is_stepping:
+            raise UserError("Lanes that are stepping cannot rest: receive from them first.")
+        rests = np.zeros_like(lanes.rests)
+        for _, member, where, _ in lanes.pools:
+            rests[member, where] = done[member, where].all()
+        lanes.rests = rests
 
     def close(self) -> None:
         """End all pools and their threads or processes, also if one of them fails to end."""
@@ -192,11 +207,11 @@ class OpenPools:
     def _gather(self, half: _Half, check: bool = False) -> tuple[np.ndarray, ...]:
         """Receive from all pools; arrays `[P, n, ...]` in the lanes' order, new but for those that nobody holds."""
         shape = half.variation.shape
-        reward = np.empty(shape, np.float32)
-        terminated, truncated, success = np.empty(shape, bool), np.empty(shape, bool), np.zeros(shape, bool)
+        reward = np.zeros(shape, np.float32)
+        terminated, truncated, success = np.zeros(shape, bool), np.zeros(shape, bool), np.zeros(shape, bool)
         variation = half.variation.copy()
         observation = half.observations.take()
-        for pool, member, lanes, draws in half.pools:
+        for pool, member, lanes, draws in half.awake:
             answer = pool.receive()
             if check:
                 _check_answer(self.spec, answer, len(variation[member, lanes]), draws)

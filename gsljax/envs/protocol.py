@@ -79,6 +79,18 @@ class LivePools(Protocol):
         """Wait for what `send` began: NumPy arrays `[P, n, ...]`, with the next-step reset rule."""
         ...
 
+    def rest(self, half: int, done: np.ndarray) -> None:
+        """Spare the environments of lanes that nobody looks at any more.
+
+        From the next `send` on, environments all of whose lanes are `done` do not step: these lanes' steps are not
+        valid, and their observations mean nothing. Not to be called between `send` and `receive`.
+
+        Args:
+          half: of the lanes.
+          done: `[P, n]` bool; in place of what was given before, and never less.
+        """
+        ...
+
     def close(self) -> None:
         """End all environments and their threads; closing twice does no harm."""
         ...

@@ -2,7 +2,7 @@
 
 import dataclasses
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -66,20 +66,22 @@ def make_algorithm(
 
 def _actor_critic(network: AnyNetworkConfig, action: ActionSpec) -> nn.Module:
     if isinstance(network, ImageNetworkConfig):
-        return ImpalaActorCritic(action, network.channels, network.hidden, dtype=jnp.dtype(network.dtype))
+        return ImpalaActorCritic(action, network.channels, network.hidden, **_computing(network))
     return ActorCritic(action, **dataclasses.asdict(network))
 
 
 def _phasic_actor_critic(network: AnyNetworkConfig, action: ActionSpec) -> nn.Module:
     if isinstance(network, ImageNetworkConfig):
-        return PhasicActorCritic(
-            action, ImpalaEncoder(network.channels, network.hidden, "ppg", dtype=jnp.dtype(network.dtype))
-        )
+        return PhasicActorCritic(action, ImpalaEncoder(network.channels, network.hidden, "ppg", **_computing(network)))
     std = network.initial_std, network.min_std, network.max_std, network.squash_mean
     return PhasicActorCritic(action, _encoder(network), *std)
 
 
 def _encoder(network: AnyNetworkConfig) -> nn.Module:
     if isinstance(network, ImageNetworkConfig):
-        return ImpalaEncoder(network.channels, network.hidden, dtype=jnp.dtype(network.dtype))
+        return ImpalaEncoder(network.channels, network.hidden, **_computing(network))
     return VectorEncoder(network.hidden, network.activation)
+
+
+def _computing(network: ImageNetworkConfig) -> dict[str, Any]:
+    return {"compute": network.compute, "dtype": jnp.dtype(network.dtype)}

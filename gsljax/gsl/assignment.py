@@ -101,6 +101,13 @@ def remaining(num_variations: int, low: np.ndarray) -> np.ndarray:
     return np.setdiff1d(np.arange(num_variations, dtype=np.int32), low, assume_unique=True)
 
 
+def spread(variations: np.ndarray, most: int) -> np.ndarray:
+    """All of the variations `[M]`, or `most` of them, evenly spread, if they are more."""
+    if len(variations) <= most:
+        return variations
+    return variations[np.arange(most) * len(variations) // max(1, most)]
+
+
 def _distinct_ids(variations: np.ndarray) -> np.ndarray:
     """`variations` as int32 `[M]`, or UserError if they are not distinct whole numbers in one dimension."""
     ids = np.asarray(variations)

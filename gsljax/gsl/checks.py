@@ -147,12 +147,10 @@ def _check_sizes(config: GSLConfig, spec: EnvSpec) -> None:
             f"demonstrations.specialist_episodes is {episodes}, but must be a multiple of num_low_performing "
             f"({config.num_low_performing}), equally many for each variation."
         )
-    fewest_low = config.num_low_performing if config.low_threshold is None else config.variations_per_specialist
-    most_others = num_variations - fewest_low
-    if 0 < config.demonstrations.generalist_episodes < most_others:
+    if config.demonstrations.min_normalized is not None and spec.score_range is None:
         raise UserError(
-            f"demonstrations.generalist_episodes is {config.demonstrations.generalist_episodes}, but must be 0 or at "
-            f"least the number of other variations ({most_others}), one for each."
+            f"demonstrations.min_normalized is {config.demonstrations.min_normalized}, but {spec.name} has no score "
+            "range to normalise returns by; use demonstrations.min_return."
         )
     specialists = config.specialist.lanes * config.num_specialists
     candidates = specialists * config.specialists_per_subset
@@ -171,10 +169,11 @@ def _check_sizes(config: GSLConfig, spec: EnvSpec) -> None:
             _check_budget(name, budget, config, horizon, lanes)
         left -= budget
     episodes += config.demonstrations.generalist_episodes + config.low_episodes * num_variations
-    _check_budget("total_samples", left - episodes * horizon, config, horizon, config.phase_two.lanes)
+    played = f", after {episodes} episodes of up to {horizon} steps for evaluation and demonstrations"
+    _check_budget("total_samples", left - episodes * horizon, config, horizon, config.phase_two.lanes, played)
 
 
-def _check_budget(field: str, budget: int, config: GSLConfig, horizon: int, lanes: int) -> None:
+def _check_budget(field: str, budget: int, config: GSLConfig, horizon: int, lanes: int, before: str = "") -> None:
     """Refuse the value of `field` if it leaves its stage, or phase II, with less than an epoch."""
     epoch = lanes * most_valid_steps(config.rollout_steps, horizon)
     if budget < epoch:
@@ -182,5 +181,5 @@ def _check_budget(field: str, budget: int, config: GSLConfig, horizon: int, lane
         whole = "" if field == "total_samples" else f" of {config.total_samples} total_samples"
         raise UserError(
             f"{field} is {getattr(config, field)}{whole}, which leaves {stage} {max(budget, 0)} samples, but one epoch "
-            f"of it takes {epoch}."
+            f"of it takes {epoch}{before}."
         )

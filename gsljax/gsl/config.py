@@ -9,6 +9,7 @@ from gsljax.algorithms import AuxiliaryConfig, ImitationConfig, PPOConfig, SACCo
 from gsljax.algorithms.imitation import ImitationMethod
 from gsljax.errors import UserError
 from gsljax.gsl.plateau import PlateauCriterion
+from gsljax.networks.conv import DEFAULT_COMPUTE, Compute
 from gsljax.networks.mlp import Activation
 
 AnyConfig = TypeVar("AnyConfig")
@@ -72,6 +73,9 @@ class ImageNetworkConfig:
     """Units of the dense layer."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the encoder computes in."""
+    compute: Compute = DEFAULT_COMPUTE
+    """How convolutions are computed, which changes speed only: see gsljax.networks.conv. What is fastest for a
+    population differs between machines, see benchmarks/procgen.py."""
 
     def __post_init__(self):
         if not self.channels or min(self.channels) < 1:
@@ -114,11 +118,15 @@ class DemonstrationConfig:
     specialist_episodes: int = 200
     """Episodes that all specialists together play for demonstrations (N_D^s)."""
     generalist_episodes: int = 0
-    """Episodes that the generalist plays on the variations outside E_low (N_D^g)."""
+    """Episodes that the generalist plays on the variations outside E_low (N_D^g); if there are more variations than
+    episodes, one on each of so many, evenly spread over them."""
     require_success: bool = True
     """Keep only episodes that were a success, where the environment tells."""
     min_return: float | None = None
     """Keep only episodes with at least this return."""
+    min_normalized: float | None = None
+    """Keep only episodes with at least this normalised score, where the environment has a score range: 0 is its lower
+    end (a trivial policy's return), 1 its upper."""
     label: DemonstrationLabel = "played"
     """Which action a pair holds: the one that was played, or the player's mode at the same observation. The mode has no
     exploration noise to be averaged out, while the noise still spreads the observations (as in DART, Laskey et al.
@@ -131,6 +139,10 @@ class DemonstrationConfig:
             raise UserError(
                 f"The number of generalist_episodes is {self.generalist_episodes}, but must not be negative."
             )
+        for name in ("min_return", "min_normalized"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise UserError(f"The demonstrations' {name} is {value}, but must be a finite number, or None.")
         if self.label not in typing.get_args(DemonstrationLabel):
             allowed = " or ".join(repr(label) for label in typing.get_args(DemonstrationLabel))
             raise UserError(f"The demonstrations' label is {self.label!r}, but must be {allowed}.")

@@ -1,7 +1,10 @@
 """Demonstrations: whole episodes out of rollouts, filtered, stored with their provenance, drawn from endlessly."""
 
+import os
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsljax.errors import UserError
-from gsljax.files import reason, write_atomically
+from gsljax.files import PARTIAL, reason, write_atomically
 from gsljax.shuffling import random_order
 from gsljax.types import DemonstrationBatch, EnvSpec, Rollout
+
+SHARD_BYTES = 2**28
+"""About the most bytes of observations in one file; a larger set is several files."""
+
+_SET = "set"
+"""The field that the files of one set have in common."""
 
 GENERALIST = -1
 """The `source` of an episode that the generalist played; specialists count from 0."""
@@ -111,6 +120,23 @@ def concatenate(parts: list[Demonstrations]) -> Demonstrations:
     return joined._replace(episode=joined.episode.astype(np.int32))
 
 
+def gather(parts: list[Demonstrations]) -> Demonstrations:
+    """`concatenate` that empties the list as it goes, so that memory holds the pairs once and not twice."""
+    first, counts = parts[0], [part.num_pairs for part in parts]
+    episodes = concatenate([part._replace(observation=part.episode, action=part.episode) for part in parts])
+    observation = np.empty((sum(counts), *first.observation.shape[1:]), first.observation.dtype)
+    action = np.empty((sum(counts), *first.action.shape[1:]), first.action.dtype)
+    del first
+    begin = 0
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        rows = slice(begin, begin + part.num_pairs)
+        observation[rows], action[rows] = part.observation, part.action
+        begin = rows.stop
+    return episodes._replace(observation=observation, action=action)
+
+
 def draw(
     batch: DemonstrationBatch, key: jax.Array, position: jax.Array, num_minibatches: int, minibatch_size: int
 ) -> DemonstrationBatch:
@@ -125,18 +151,74 @@ def draw(
     Returns:
       Pairs `[num_minibatches, minibatch_size, ...]`.
     """
-    num_pairs, needed = batch.action.shape[0], num_minibatches * minibatch_size
+    rows = rows_of_draw(batch.action.shape[0], key, position, num_minibatches, minibatch_size)
+    return jax.tree.map(lambda x: x[rows], batch)
+
+
+def rows_of_draw(
+    num_pairs: int, key: jax.Array, position: jax.Array, num_minibatches: int, minibatch_size: int
+) -> jax.Array:
+    """Which of `num_pairs` (static) pairs `draw` takes, `[num_minibatches, minibatch_size]`; see there."""
+    needed = num_minibatches * minibatch_size
     first_round = position // num_pairs
     rounds = first_round + jnp.arange(needed // num_pairs + 2)
     order = jax.vmap(lambda r: random_order(jax.random.fold_in(key, r), num_pairs))(rounds).reshape(-1)
     rows = jax.lax.dynamic_slice(order, (position - first_round * num_pairs,), (needed,))
-    return jax.tree.map(lambda x: x[rows].reshape(num_minibatches, minibatch_size, *x.shape[1:]), batch)
+    return rows.reshape(num_minibatches, minibatch_size)
+
+
+def shards_of(path: Path) -> list[Path]:
+    """The files that `save` makes of a set that is too large for `path` alone, as far as they are there, in order."""
+    return sorted(path.parent.glob(f"{path.stem}-*-of-*{path.suffix}"))
 
 
 def save(demonstrations: Demonstrations, path: Path) -> None:
-    """Write to an npz file, whole or not at all."""
+    """Write to an npz file, whole or not at all; a large set to several beside it, whole episodes in each.
+
+    The files of another set that was there are deleted when all of this one's are written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: np.savez_compressed(file, **demonstrations._asdict()))
+    parts = _shards(demonstrations)
+    count = len(parts)
+    paths = [path]
+    if count > 1:
+        paths = [path.with_name(f"{path.stem}-{index + 1:04}-of-{count:04}{path.suffix}") for index in range(count)]
+    name_of_set = np.uint32(zlib.crc32(b"".join(field.tobytes() for field in demonstrations[3:])))
+
+    def write(part: Demonstrations, file: Path) -> None:
+        also: dict[str, Any] = {_SET: name_of_set} if count > 1 else {}
+        write_atomically(file, lambda target: np.savez_compressed(target, **part._asdict(), **also))
+
+    with ThreadPoolExecutor(min(count, os.cpu_count() or 1)) as pool:  # compressing lets go of the interpreter's lock
+        for written in [pool.submit(write, part, file) for part, file in zip(parts, paths, strict=True)]:
+            written.result()
+    torn = path.parent.glob(f"{path.stem}*{PARTIAL}")  # by a kill
+    for old in {path, *shards_of(path), *torn} - set(paths):
+        old.unlink(missing_ok=True)
+
+
+def _shards(demonstrations: Demonstrations) -> list[Demonstrations]:
+    """The set in parts of whole episodes, of `SHARD_BYTES` at most if an episode is no longer, as views."""
+    if np.any(np.diff(demonstrations.episode) < 0):  # made by hand: episodes are not in order
+        return [demonstrations]
+    pairs = np.bincount(demonstrations.episode, minlength=demonstrations.num_episodes)
+    size = demonstrations.observation.nbytes // max(1, demonstrations.num_pairs)
+    first_pair = np.concatenate([[0], np.cumsum(pairs)])
+    borders = [0]
+    for episode in range(1, demonstrations.num_episodes):
+        if (first_pair[episode + 1] - first_pair[borders[-1]]) * size > SHARD_BYTES:
+            borders.append(episode)
+    borders.append(demonstrations.num_episodes)
+    if len(borders) == 2:
+        return [demonstrations]
+
+    def part(first: int, last: int) -> Demonstrations:
+        rows = slice(first_pair[first], first_pair[last])
+        episodes = (field[first:last] for field in demonstrations[3:])
+        episode = (demonstrations.episode[rows] - first).astype(np.int32)
+        return Demonstrations(demonstrations.observation[rows], demonstrations.action[rows], episode, *episodes)
+
+    return [part(first, last) for first, last in pairwise(borders)]
 
 
 def _read_archive(path: Path) -> dict[str, np.ndarray]:
@@ -151,8 +233,29 @@ def load(path: Path, spec: EnvSpec) -> Demonstrations:
     """Read what `save` wrote, checked against the environment.
 
     Raises:
-      UserError: if the file is missing, unreadable, lacks a field, or a field has the wrong shape, type or range.
+      UserError: if a file is missing, unreadable, lacks a field, is of another set than the others, or a field has the
+        wrong shape, type or range.
     """
+    shards = shards_of(path)
+    if path.exists() or not shards:
+        return _load_file(path, spec)[0]
+    count = int(shards[0].stem.rsplit("-", 1)[1])
+    expected = [path.with_name(f"{path.stem}-{index + 1:04}-of-{count:04}{path.suffix}") for index in range(count)]
+    for file in expected:
+        if file not in shards:
+            raise UserError(f"The demonstrations are not whole: the file {file} is missing.")
+    parts, sets = [], []
+    for file in expected:
+        part, name_of_set = _load_file(file, spec)
+        parts.append(part)
+        sets.append(name_of_set)
+    if None in sets or len(set(sets)) > 1:
+        raise UserError(f"The demonstrations in {path.parent} are not whole: their files are of different sets.")
+    return gather(parts)
+
+
+def _load_file(path: Path, spec: EnvSpec) -> tuple[Demonstrations, int | None]:
+    """The episodes of one file, and the name of the set of which it is a part, if it is."""
     try:
         fields = _read_archive(path)
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
@@ -194,4 +297,5 @@ def load(path: Path, spec: EnvSpec) -> Demonstrations:
         0 <= demonstrations.variation.min() and demonstrations.variation.max() < spec.num_variations
     ):
         raise UserError(f"The demonstrations file {path} has variations outside 0 .. {spec.num_variations - 1}.")
-    return demonstrations
+    name_of_set = fields.get(_SET)
+    return demonstrations, None if name_of_set is None else int(name_of_set)

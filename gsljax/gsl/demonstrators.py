@@ -36,9 +36,10 @@ class Players(NamedTuple):
 
 
 class Played(NamedTuple):
-    """The episodes that passed the filter; `returns` and `successes` `[E]` of all, and the samples they took."""
+    """The episodes that passed the filter; of all of them variation, return and success `[E]`, and the samples."""
 
     kept: list[Demonstrations]
+    variations: np.ndarray
     returns: np.ndarray
     successes: np.ndarray
     samples: int
@@ -53,9 +54,12 @@ def play(experiment: Experiment, players: Players, key: jax.Array) -> Played:
 
 def passes(experiment: Experiment, played: Demonstrations) -> np.ndarray:
     """Which of the episodes `[E]` the configured filter keeps."""
-    wanted = experiment.config.demonstrations
-    require_success = wanted.require_success and experiment.environment.spec.has_success
-    return demonstration_sets.worth_keeping(played, wanted.min_return, require_success)
+    wanted, spec = experiment.config.demonstrations, experiment.environment.spec
+    least = wanted.min_return
+    if wanted.min_normalized is not None:
+        of_score = spec.return_of(wanted.min_normalized)
+        least = of_score if least is None else max(least, of_score)
+    return demonstration_sets.worth_keeping(played, least, wanted.require_success and spec.has_success)
 
 
 def _play_compiled(experiment: Experiment, environment: JaxEnvironment, players: Players, key: jax.Array) -> Played:
@@ -80,7 +84,7 @@ def _play_compiled(experiment: Experiment, environment: JaxEnvironment, players:
     ]
     everything = demonstration_sets.concatenate(parts)
     kept = [demonstration_sets.select(part, passes(experiment, part)) for part in parts]
-    return Played(kept, everything.episode_return, everything.success, everything.num_pairs)
+    return Played(kept, everything.variation, everything.episode_return, everything.success, everything.num_pairs)
 
 
 def _play_in_pools(
@@ -94,7 +98,7 @@ def _play_in_pools(
     lanes = most_divisor(per_variation, max(1, at_once // width))
     policy = make_policy(act)
     kept: list[Demonstrations] = []
-    returns, successes, samples = [], [], 0
+    variations, returns, successes, samples = [], [], [], 0
 
     def keep(episode: Episode) -> None:
         part = _as_demonstrations(episode, players.sources[episode.member])
@@ -110,11 +114,13 @@ def _play_in_pools(
         assignment = jax.vmap(environment.reset)(keys[0], jnp.asarray(some[..., None], jnp.int32))
         with environment.open(jax.device_get(assignment)) as live:
             choose = policy(players.members, keys[1])
-            played = play_episodes(live, choose, per_variation // lanes, keep)
+            played = play_episodes(live, choose, per_variation // lanes, keep, any_lanes=True)
+        variations.append(played.variation.reshape(-1))
         returns.append(played.episode_return.reshape(-1))
         successes.append(played.success.reshape(-1))
         samples += int(played.length.sum())
-    return Played(kept, np.concatenate(returns), np.concatenate(successes), samples)
+    found = np.concatenate(variations), np.concatenate(returns), np.concatenate(successes)
+    return Played(kept, *found, samples)
 
 
 @partial(jax.jit, static_argnames="act")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -29,6 +29,10 @@ class PlateauCriterion:
     window: int
     """W, how many epochs H looks ahead for an improvement (>= 1)."""
 
+    budget_epochs: int | None = None
+    """The generalist's whole budget in epochs that kernel_sigma and window are meant for (>= 1): with another one they
+    are longer or shorter in proportion. None takes them as they are."""
+
     epsilon: float
     """Improvement of the filtered curve that still counts as none, in the metric's unit (>= 0)."""
 
@@ -48,6 +52,8 @@ class PlateauCriterion:
                 raise UserError(f"Plateau {name} is {value!r}; it must be a finite number of at least 0.")
         if isinstance(self.window, bool) or not isinstance(self.window, int | np.integer) or self.window < 1:
             raise UserError(f"Plateau window is {self.window!r}; it must be a whole number of at least 1.")
+        if self.budget_epochs is not None and self.budget_epochs < 1:
+            raise UserError(f"Plateau budget_epochs is {self.budget_epochs!r}; it must be at least 1, or None.")
         for name in ("head", "tail"):
             value = getattr(self, name)
             if not (_is_real(value) and 0 <= value < 1):
@@ -57,6 +63,14 @@ class PlateauCriterion:
                 f"Plateau head is {self.head!r} and tail is {self.tail!r}; their sum must be less than 1, "
                 "or no epoch is left to take."
             )
+
+    def for_budget(self, epochs: int) -> "PlateauCriterion":
+        """The criterion of a generalist whose budget is `epochs`, with the kernel and W that it takes there."""
+        if self.budget_epochs is None:
+            return self
+        scale = epochs / self.budget_epochs
+        sigma, window = self.kernel_sigma * scale, max(1, round(self.window * scale))
+        return replace(self, kernel_sigma=sigma, window=window, budget_epochs=None)
 
     @property
     def reach(self) -> int:

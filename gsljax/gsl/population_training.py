@@ -25,6 +25,7 @@ from gsljax.gsl.checks import most_valid_steps
 from gsljax.gsl.demonstrations import Demonstrations
 from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
 from gsljax.gsl.plateau import PlateauCriterion, first_plateau
+from gsljax.gsl.streaming import Stream, is_large
 from gsljax.gsl.training import Carry, Epoch, begin, chosen_strategy, make_train, make_train_from_pools
 from gsljax.normalization import with_new_episodes
 from gsljax.train_state import TrainState, actors, clone
@@ -61,7 +62,7 @@ class TrainingStage(NamedTuple):
     noise_steps: np.ndarray | None = None
 
 
-_TrainEpochs = Callable[[Carry, DemonstrationBatch | None, int], tuple[Carry, Epoch, list[dict[str, float]]]]
+_TrainEpochs = Callable[[Carry, DemonstrationBatch | Stream | None, int], tuple[Carry, Epoch, list[dict[str, float]]]]
 """Carry, demonstrations and a number of epochs to the carry, the epochs' records `[epochs, P, ...]` and seconds."""
 
 
@@ -94,10 +95,10 @@ def train_population(experiment: Experiment, stage: TrainingStage) -> TrainState
     carry, done = _begin_or_resume(experiment, stage, template)
     lines = directory.metrics(stage.name)
     reporter.begin_stage(stage.name, DESCRIPTIONS[stage.name], stage.budget, done.samples)
-    pairs = _on_device(stage.demonstrations, len(stage.variations))
     started -= done.wall_seconds
     plateau, candidates = _plateau(stage, lines, done), _candidates(experiment, stage, done)
     with contextlib.ExitStack() as open_pools:
+        pairs = _pairs(experiment, stage, open_pools)
         train_epochs: _TrainEpochs | None = None
         while plateau is None and _affordable_epochs(experiment, stage, done) > 0:
             count = _epochs_of_next_call(experiment, stage, done)
@@ -245,7 +246,7 @@ def _trainer(
     experiment: Experiment,
     stage: TrainingStage,
     carry: Carry,
-    pairs: DemonstrationBatch | None,
+    pairs: DemonstrationBatch | Stream | None,
     done: _Done,
     open_pools: contextlib.ExitStack,
 ) -> _TrainEpochs:
@@ -254,6 +255,7 @@ def _trainer(
     if isinstance(environment, PooledEnvironment):
         live = open_pools.enter_context(environment.open(_reseeded(carry.lanes, done.epochs)))
         return _beside_pools(experiment, stage, carry, live)
+    assert not isinstance(pairs, Stream)
     experiment.reporter.message(f"compiling {stage.name}")
     started = time.monotonic()
     program = _compile(experiment, stage, carry, pairs)
@@ -305,11 +307,18 @@ def _reseeded(assignment: PoolAssignment, epochs: int) -> PoolAssignment:
     return PoolAssignment(seed, np.asarray(assignment.choices))
 
 
-def _on_device(demonstrations: Demonstrations | None, num_members: int) -> DemonstrationBatch | None:
+def _pairs(
+    experiment: Experiment, stage: TrainingStage, open_pools: contextlib.ExitStack
+) -> DemonstrationBatch | Stream | None:
+    """The demonstrations on the device, or a stream of them, if they are many and pools make the epochs."""
+    demonstrations = stage.demonstrations
     if demonstrations is None:
         return None
+    if isinstance(experiment.environment, PooledEnvironment) and is_large(demonstrations):
+        shape = stage.algorithm.num_demonstration_pairs(experiment.config.rollout_steps * stage.lanes)
+        return open_pools.enter_context(contextlib.closing(Stream(demonstrations, *shape)))
     batch = DemonstrationBatch(jnp.asarray(demonstrations.observation), jnp.asarray(demonstrations.action))
-    return clone(batch, num_members)
+    return clone(batch, len(stage.variations))
 
 
 def _results(experiment: Experiment, record: Epoch) -> dict[str, Any]:

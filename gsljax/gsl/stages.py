@@ -14,10 +14,10 @@ from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
 from gsljax.errors import TimeIsUp, UserError
 from gsljax.evaluation import evaluate, evaluate_in_pools
 from gsljax.gsl import demonstrations as demonstration_sets
-from gsljax.gsl.assignment import best_of_each, low_count, lowest_performing
+from gsljax.gsl.assignment import best_of_each, low_count, lowest_performing, spread
 from gsljax.gsl.config import TrainingConfig
 from gsljax.gsl.demonstrations import GENERALIST, Demonstrations
-from gsljax.gsl.demonstrators import Players, play
+from gsljax.gsl.demonstrators import Played, Players, play
 from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.gsl.population_training import TrainingStage, train_population
@@ -34,7 +34,8 @@ def train_generalist(experiment: Experiment) -> TrainState:
     """Line 1 of Algorithm 1: the generalist on all of E, until the plateau criterion H fires."""
     config = experiment.config
     budget = int(config.generalist_share * config.total_samples)
-    return _train_generalist(experiment, "generalist", config.generalist, budget, config.plateau)
+    epochs = budget // (config.generalist.lanes * config.rollout_steps)
+    return _train_generalist(experiment, "generalist", config.generalist, budget, config.plateau.for_budget(epochs))
 
 
 def _train_generalist(
@@ -234,28 +235,44 @@ def collect_demonstrations(
     per_specialist = wanted.specialist_episodes // subsets.size * subsets.shape[1]
     players = Players(specialists, subsets, per_specialist, range(len(subsets)))
     played = [play(experiment, players, experiment.key(name, "rollouts"))]
-    if len(rest) and wanted.generalist_episodes:
+    rest = spread(rest, wanted.generalist_episodes)
+    if len(rest):
         players = Players(clone(generalist, 1), rest[None], wanted.generalist_episodes, [GENERALIST])
         played.append(play(experiment, players, experiment.key(name, "generalist rollouts")))
     parts = [part for one in played for part in one.kept if part.num_episodes]
     returns, successes = (np.concatenate([getattr(one, field) for one in played]) for field in ("returns", "successes"))
     if not parts:
         raise UserError(
-            f"None of the {len(returns)} demonstrated episodes passed demonstrations.min_return = {wanted.min_return} "
-            f"and require_success = {wanted.require_success} (their best return is {returns.max():.4g}); loosen these "
-            f"in {directory.path / 'config.json'} and resume, or train the specialists for longer."
+            f"None of the {len(returns)} demonstrated episodes passed demonstrations.min_return = {wanted.min_return}, "
+            f"min_normalized = {wanted.min_normalized} and require_success = {wanted.require_success} (their best "
+            f"return is {returns.max():.4g}); loosen these in {directory.path / 'config.json'} and resume, or train "
+            "the specialists for longer."
         )
-    kept = demonstration_sets.concatenate(parts)
+    for one in played:
+        one.kept.clear()
+    kept = demonstration_sets.gather(parts)
     demonstration_sets.save(kept, directory.demonstrations)
     record: dict[str, Any] = {"name": name, "samples": sum(one.samples for one in played)}
     record |= {"return": float(np.mean(returns)), "episodes": len(returns)}
     if spec.has_success:
         record["success"] = float(np.mean(successes))
+    if spec.score_range is not None:
+        record["normalized"] = spec.normalized(record["return"])
     record |= {"kept_episodes": kept.num_episodes, "kept_pairs": kept.num_pairs}
     counted = zip(*np.unique(kept.variation, return_counts=True), strict=True)
     record["kept_per_variation"] = {str(variation): int(count) for variation, count in counted}
+    record["specialists"] = _by_variation(played[0], spec.has_success)
     _finish_single_epoch_stage(experiment, started, record)
     return kept
+
+
+def _by_variation(played: Played, has_success: bool) -> dict[str, dict[str, float]]:
+    """Mean return, and success where there is one, of all episodes of each variation, whether they were kept or not."""
+    values = {"return": played.returns} | ({"success": played.successes} if has_success else {})
+    return {
+        str(variation): {name: float(np.mean(value[played.variations == variation])) for name, value in values.items()}
+        for variation in np.unique(played.variations)
+    }
 
 
 def train_with_demonstrations(

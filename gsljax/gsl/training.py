@@ -15,6 +15,7 @@ from gsljax.compile_time import seconds_compiling
 from gsljax.envs.protocol import JaxEnvironment, LivePools, PooledEnvironment
 from gsljax.evaluation import EpisodeStatistics, episode_statistics
 from gsljax.gsl import demonstrations as demonstration_sets
+from gsljax.gsl.streaming import Stream
 from gsljax.population import Strategy, fastest_strategy, over_members
 from gsljax.rollout import collect, make_collect_from_pools
 from gsljax.train_state import TrainState, keep_best
@@ -119,7 +120,7 @@ def make_train(
 
 def make_train_from_pools(
     algorithm: Algorithm, num_variations: int, num_steps: int, strategy: Strategy
-) -> Callable[[LivePools, Carry, DemonstrationBatch | None], tuple[Carry, Epoch, dict[str, float]]]:
+) -> Callable[[LivePools, Carry, DemonstrationBatch | Stream | None], tuple[Carry, Epoch, dict[str, float]]]:
     """An epoch of a population beside its pools; make it once per stage, as it holds the compiled programs.
 
     Args:
@@ -129,11 +130,15 @@ def make_train_from_pools(
       strategy: how members run, see `gsljax.population.over_members`.
 
     Returns:
-      A function of the open pools, the population's carry (which is donated) and the demonstrations, to the carry, the
-      epoch's record `[P, ...]` on the host, and the seconds that went to `env`, `act`, `update` and `compile`.
+      A function of the open pools, the population's carry (which is donated) and the demonstrations, on the device or a
+      stream of them, to the carry, the epoch's record `[P, ...]` on the host, and the seconds that went to `env`,
+      `act`, `update` and `compile`.
     """
     collect_from_pools = make_collect_from_pools(algorithm.act, strategy)
-    learn = jax.jit(over_members(make_learn(algorithm, num_variations), strategy), donate_argnums=0)
+    learn, learn_from_drawn = (
+        jax.jit(over_members(make_learn(algorithm, num_variations, are_drawn), strategy), donate_argnums=0)
+        for are_drawn in (False, True)
+    )
     split = jax.jit(lambda keys: jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0))
 
     def epoch(live, carry, demonstrations):
@@ -142,7 +147,12 @@ def make_train_from_pools(
         rollout, times = collect_from_pools(live, carry.state, act_key, num_steps, noise_steps=carry.noise_steps)
         compiled_to_act = seconds_compiling() - compiled
         started = time.perf_counter()
-        carry, record = learn(carry._replace(key=next_key), rollout, demonstrations)
+        carry = carry._replace(key=next_key)
+        if isinstance(demonstrations, Stream):
+            drawn = demonstrations.draw(carry.demonstration_key, carry.pairs_drawn)
+            carry, record = learn_from_drawn(carry, rollout, drawn)
+        else:
+            carry, record = learn(carry, rollout, demonstrations)
         record = jax.device_get(record)
         learning = time.perf_counter() - started
         compiling = seconds_compiling() - compiled
@@ -154,11 +164,12 @@ def make_train_from_pools(
 
 
 def make_learn(
-    algorithm: Algorithm, num_variations: int
+    algorithm: Algorithm, num_variations: int, are_drawn: bool = False
 ) -> Callable[[Carry, Rollout, DemonstrationBatch | None], tuple[Carry, Epoch]]:
     """What one member does with a rollout: remember its best parameters, draw demonstrations, update; pure.
 
-    The carry holds the lanes as the rollout left them, and a key that was not used.
+    The carry holds the lanes as the rollout left them, and a key that was not used. If the demonstrations `are_drawn`,
+    they are the minibatches of this very update.
     """
 
     def learn(carry: Carry, rollout: Rollout, demonstrations: DemonstrationBatch | None) -> tuple[Carry, Epoch]:
@@ -168,7 +179,9 @@ def make_learn(
         batches, pairs_drawn = None, carry.pairs_drawn
         if demonstrations is not None:
             shape = algorithm.num_demonstration_pairs(rollout.valid.size)
-            batches = demonstration_sets.draw(demonstrations, carry.demonstration_key, pairs_drawn, *shape)
+            batches = demonstrations
+            if not are_drawn:
+                batches = demonstration_sets.draw(demonstrations, carry.demonstration_key, pairs_drawn, *shape)
             pairs_drawn += shape[0] * shape[1]
         state, metrics = algorithm.update(carry.state, rollout, batches)
         carry = carry._replace(state=state, best_params=best_params, best_score=best_score, pairs_drawn=pairs_drawn)

@@ -1,16 +1,17 @@
 """Procgen (GSL §5.3): 1024 easy levels to train on, 1000 others to test on, IMPALA networks, PPO or PPG with DAPG.
 
 Values marked [T] are the paper's text, [B] defaults of the code that its authors built on (train-procgen,
-phasic-policy-gradient); the others are ours, and no run has tuned them yet.
+phasic-policy-gradient), [A] their own; the others are ours, and no run has tuned them yet. What the paper's text lost,
+and how `total_samples` scales it: docs/procgen.md.
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from gsljax.algorithms import AuxiliaryConfig, ImitationConfig, PPOConfig
 from gsljax.envs.pools import Pools
-from gsljax.envs.procgen import GAMES, LAST_LEVEL, Distribution, procgen
+from gsljax.envs.procgen import GAMES, LAST_LEVEL, TRAIN_LEVELS, Distribution, procgen
 from gsljax.errors import UserError
 from gsljax.gsl.config import DemonstrationConfig, GSLConfig, ImageNetworkConfig, TrainingConfig
 from gsljax.gsl.plateau import PlateauCriterion
@@ -58,6 +59,26 @@ class ProcgenConfig(GSLConfig):
     """The levels."""
 
 
+class _Specialists(NamedTuple):
+    """How many there are, of how many low-performing levels, in how many lanes each; the generalist's episodes."""
+
+    count: int
+    low: int
+    lanes: int
+    of_generalist: int
+
+    @property
+    def described(self) -> str:
+        """What the preset's description says."""
+        which = "all" if self.low == len(TRAIN_LEVELS) else f"the {self.low} worst"
+        return f"{self.count} specialists of {which}"
+
+
+_USUAL = _Specialists(count=75, low=300, lanes=8, of_generalist=300)  # [T], 4 levels each
+_SPECIALISTS = dict.fromkeys(GAMES, _USUAL)
+# All 1024 levels [T], which 75 specialists cannot share evenly; there is no other level for the generalist to show.
+_SPECIALISTS["plunder"] = _Specialists(count=64, low=1024, lanes=16, of_generalist=0)
+
 _PPO = PPOConfig(
     learning_rate=5e-4,  # [B]
     discount=0.999,  # [T]
@@ -73,25 +94,45 @@ _PPO = PPOConfig(
 )
 
 
-def _ppo_config(epsilon: float) -> ProcgenConfig:
-    """PPO's configuration for a game in which `epsilon` is 0.03 of its score range [T]."""
-    training = TrainingConfig(lanes=64, ppo=_PPO)  # [T]
-    specialist = dataclasses.replace(training, lanes=8, ppo=dataclasses.replace(_PPO, minibatch_size=256))
+_TOTAL = 100_000_000  # [T]
+_GENERALIST_SHARE = 0.4
+_LANES, _STEPS = 64, 256  # [T], [B]
+_SPECIALIST_MINIBATCHES = 8  # of a specialist's rollout, as of the generalist's
+
+
+def _ppo_config(game: str) -> ProcgenConfig:
+    """PPO's configuration for a game."""
+    low, high = GAMES[game].easy
+    training = TrainingConfig(lanes=_LANES, ppo=_PPO)
+    lanes = _SPECIALISTS[game].lanes
+    minibatch = lanes * _STEPS // _SPECIALIST_MINIBATCHES
+    specialist = dataclasses.replace(training, lanes=lanes, ppo=dataclasses.replace(_PPO, minibatch_size=minibatch))
     entropic = dataclasses.replace(_PPO, entropy_coefficient=0.05)  # [T] with DAPG
     return ProcgenConfig(
-        total_samples=100_000_000,  # [T]
-        rollout_steps=256,  # [B]
+        total_samples=_TOTAL,
+        rollout_steps=_STEPS,
         checkpoint_interval=50,
         baseline=training,
         generalist=training,
-        generalist_share=0.4,
-        plateau=PlateauCriterion(metric="return", kernel_sigma=400.0, window=400, epsilon=epsilon),  # kernel [T]
+        generalist_share=_GENERALIST_SHARE,
+        plateau=PlateauCriterion(
+            metric="return",
+            kernel_sigma=400.0,  # [T]
+            window=400,
+            budget_epochs=int(_GENERALIST_SHARE * _TOTAL) // (_LANES * _STEPS),
+            epsilon=0.03 * (high - low),  # [T] of the normalised score
+        ),
         low_episodes=1,
-        num_low_performing=300,  # [T]
-        num_specialists=75,  # [T], of 4 levels each
+        num_low_performing=_SPECIALISTS[game].low,
+        num_specialists=_SPECIALISTS[game].count,
         specialist=specialist,  # fewer lanes [T]
         specialist_share=0.2,
-        demonstrations=DemonstrationConfig(specialist_episodes=300, require_success=False),
+        demonstrations=DemonstrationConfig(
+            specialist_episodes=_SPECIALISTS[game].low,
+            generalist_episodes=_SPECIALISTS[game].of_generalist,
+            require_success=False,
+            min_normalized=0.2,
+        ),
         phase_two=dataclasses.replace(training, ppo=entropic),
         imitation=ImitationConfig(dapg_weight=0.5, interval=4),  # [A]: the authors' scripts
         evaluation_episodes=1,
@@ -111,7 +152,7 @@ def _ppg_config(config: ProcgenConfig) -> ProcgenConfig:
         generalist=training,
         specialist=dataclasses.replace(
             config.specialist,
-            ppo=dataclasses.replace(ppo, minibatch_size=256),
+            ppo=dataclasses.replace(ppo, minibatch_size=config.specialist.ppo.minibatch_size),
             auxiliary=AuxiliaryConfig(policy_phases=4, auxiliary_epochs=4),  # [T]
         ),
         phase_two=dataclasses.replace(training, ppo=dataclasses.replace(ppo, entropy_coefficient=0.01)),  # [T]
@@ -131,11 +172,10 @@ def _environment_of(game: str, split: str) -> Callable[[Any], Pools]:
 
 
 def _preset(game: str) -> Preset:
-    low, high = GAMES[game].easy
-    config = _ppo_config(epsilon=0.03 * (high - low))
+    config = _ppo_config(game)
     return Preset(
         name=f"procgen-{game}",
-        description=f"Procgen's {game}: 1024 levels, 75 specialists of the 300 worst (GSL §5.3)",
+        description=f"Procgen's {game}: 1024 levels, {_SPECIALISTS[game].described} (GSL §5.3)",
         expected_time="for a GPU; not measured",
         config=config,
         make_environment=_environment_of(game, "train"),

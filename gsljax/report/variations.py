@@ -15,14 +15,16 @@ from gsljax.report.text import as_number
 
 _MAX_BARS = 50
 _MAX_LABELS = 24
-_COLOURS = {"generalist before its specialists": canvas.BLUE, "final": canvas.GREEN}
+_GENERALIST, _SPECIALISTS = "generalist before its specialists", "specialists, each on its own"
+_COLOURS = {_GENERALIST: canvas.BLUE, _SPECIALISTS: canvas.ORANGE, "final": canvas.GREEN}
 
 
 def per_variation_figure(run: Run) -> Figure:
     """Draw the final evaluation of every variation, beside the generalist's at the plateau where the run has it.
 
     Up to 50 variations are bars by id, with names where they have some; more are one curve per evaluation, each sorted
-    from worst to best.
+    from worst to best. What the specialists reached on their variations, in all episodes that they demonstrated, are
+    further bars, or points above the place of these variations on the generalist's curve.
 
     Args:
       run: a finished run.
@@ -34,11 +36,11 @@ def per_variation_figure(run: Run) -> Figure:
     final = (summary.get("final") or {}).get("per_variation")
     if not final:
         raise UserError(f"{run.path} has no evaluation per variation: its summary.json is missing or has none.")
-    plateau = next(
-        (stage.get("per_variation") for stage in summary.get("stages", ()) if stage["name"] == "evaluation"), None
-    )
+    stages = {stage["name"]: stage for stage in summary.get("stages", ())}
+    plateau = stages.get("evaluation", {}).get("per_variation")
+    specialists = stages.get("demonstrations", {}).get("specialists")
     metric = run.metric
-    evaluations = {"generalist before its specialists": plateau, "final": final}
+    evaluations = {_GENERALIST: plateau, _SPECIALISTS: specialists, "final": final}
     curves = {name: _values(values, metric) for name, values in evaluations.items() if values}
     figure = canvas.new_figure(6.4, 3.2)
     axes = figure.add_subplot()
@@ -81,6 +83,9 @@ def _draw_bars(axes: Axes, curves: Mapping[str, Mapping[int, float]], metric: Me
 def _draw_sorted(axes: Axes, curves: Mapping[str, Mapping[int, float]], metric: Metric) -> None:
     """Draw each evaluation sorted from its worst variation to its best."""
     for name, values in curves.items():
+        if name == _SPECIALISTS and _GENERALIST in curves:
+            _draw_above(axes, curves[_GENERALIST], values, _label(name, values, metric))
+            continue
         array = np.array(list(values.values()))
         array = np.sort(array[~np.isnan(array)])
         places = np.arange(1, len(array) + 1)
@@ -95,6 +100,23 @@ def _draw_sorted(axes: Axes, curves: Mapping[str, Mapping[int, float]], metric: 
         )
     axes.set_xlim(1, max(map(len, curves.values())))
     axes.set_xlabel("variations, each evaluation sorted from its worst to its best", fontsize=9)
+
+
+def _draw_above(axes: Axes, generalist: Mapping[int, float], specialists: Mapping[int, float], label: str) -> None:
+    """Draw what specialists reached at the places that their variations have on the generalist's sorted curve."""
+    known = {variation: value for variation, value in generalist.items() if not np.isnan(value)}
+    place = {variation: index + 1 for index, variation in enumerate(sorted(known, key=lambda one: known[one]))}
+    shown = [variation for variation in specialists if variation in place]
+    axes.scatter(
+        [place[variation] for variation in shown],
+        [specialists[variation] for variation in shown],
+        s=6,
+        color=_COLOURS[_SPECIALISTS],
+        linewidths=0,
+        label=label,
+        gid=_SPECIALISTS,
+        zorder=3,
+    )
 
 
 def _label(name: str, values: Mapping[int, float], metric: Metric) -> str:

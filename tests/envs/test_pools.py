@@ -143,6 +143,29 @@ def test_all_pools_of_a_half_are_sent_to_before_one_is_received_from():
         assert log == [("send", 0), ("send", 1), ("send", 2), ("send", 3), ("receive", 2), ("receive", 3)]
 
 
+def test_pools_whose_lanes_are_all_done_rest():
+    """Two pools a half; lanes 0 and 1 share variation 0's of the first half, lane 2 has variation 1's."""
+    log = []
+    rows = [[0], [0], [1], [2], [2], [3]]
+    with counting_pools(log=log).open(assignment(rows)) as live:
+        step_halves(live)
+        live.rest(0, np.array([[True, False, True]]))  # variation 0's pool has a lane that is not done
+        log.clear()
+        result = step_halves(live)
+        assert {what for what in log if what[0] == "send"} == {("send", v) for v in (0, 2, 3)}
+        np.testing.assert_array_equal(result.valid, [[True, True, False, True, True, True]])
+        time = observations(live)[0, :, 3]
+        for _ in range(2 * HORIZON):
+            live.rest(0, np.array([[True, True, True]]))
+            result = step_halves(live)
+            assert not np.any(result.valid[0, :3] | result.terminated[0, :3] | result.truncated[0, :3])
+            assert not np.any(result.reward[0, :3])
+        np.testing.assert_array_equal(time, [2, 2, time[2], 2, 2, 2])  # and nobody else was disturbed
+        live.send(1, np.zeros((1, 3)))
+        with pytest.raises(UserError, match="stepping cannot rest"):
+            live.rest(1, np.ones((1, 3), bool))
+
+
 def test_actions_are_clipped_to_their_range():
     box = ActionSpec(dimension=1, low=-0.5, high=2.0)
     sent = []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gsljax.errors import UserError
-from gsljax.gsl.assignment import best_of_each, low_count, lowest_performing, remaining, split
+from gsljax.gsl.assignment import best_of_each, low_count, lowest_performing, remaining, split, spread
 
 
 def test_lowest_performing_by_hand():
@@ -109,3 +109,11 @@ def test_bad_ids():
         remaining(5, np.array([-1]))
     with pytest.raises(UserError, match=r"Scores have shape \(1, 3\)"):
         lowest_performing(np.zeros((1, 3)), 1)
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [(0, []), (1, [3]), (2, [3, 6]), (4, [3, 5, 6, 7]), (5, [3, 5, 6, 7, 9]), (9, [3, 5, 6, 7, 9])],
+)
+def test_spread_takes_evenly(most, expected):
+    np.testing.assert_array_equal(spread(np.array([3, 5, 6, 7, 9]), most), expected)

@@ -46,8 +46,8 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
             r"^specialist_share is 0\.2 of 3000 total_samples, .* stage (60|59) samples, but one epoch .* 100\.$",
         ),
         (
-            {"low_threshold": 0.5, "demonstrations__generalist_episodes": 3},
-            r"^demonstrations\.generalist_episodes is 3, but must be 0 or at least the .* \(4\), one for each\.$",
+            {"demonstrations__min_normalized": 0.2},
+            r"^demonstrations\.min_normalized is 0\.2, but .* has no score range to normalise returns by; use",
         ),
         ({"phase_two__ppo__normalize_values": True}, "^normalize_values differs between generalist.ppo, "),
         (
@@ -64,7 +64,11 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
             r"^demonstrations\.specialist_episodes is 4, but .* \(5\), equally",
         ),
         ({"demonstrations__specialist_episodes": 135}, "^total_samples is 3000, which leaves phase II 50 samples"),
-        ({"low_episodes": 50}, "^total_samples is 3000, which leaves phase II 0 samples, but one epoch"),
+        (
+            {"low_episodes": 50},
+            "^total_samples is 3000, which leaves phase II 0 samples, but one epoch of it takes 100, after 270 "
+            r"episodes of up to 10 steps for evaluation and demonstrations\.$",
+        ),
         ({"baseline__ppo__minibatch_size": 111, "method": "ppo"}, r"^baseline\.ppo\.minibatch_size is 111, but .* 110"),
         ({"generalist__ppo__minibatch_size": 111}, r"^generalist\.ppo\.minibatch_size is 111, but .* only 110"),
         ({"specialist__ppo__minibatch_size": 23}, r"^specialist\.ppo\.minibatch_size is 23, but .* only 22"),

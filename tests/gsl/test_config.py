@@ -81,6 +81,11 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
         ({"num_low_performing": 4}, r"^num_specialists is 5, but must divide num_low_performing \(4\), so that"),
         ({"generalist__lanes": 0}, r"^The number of lanes is 0, but must be at least 1\.$"),
         ({"specialist__initial_std": 0.0}, r"^A stage's initial_std is 0\.0, but must be positive and finite\.$"),
+        (
+            {"demonstrations__min_normalized": float("nan")},
+            r"^The demonstrations' min_normalized is nan, but must be a finite number, or None\.$",
+        ),
+        ({"demonstrations__min_return": float("inf")}, "^The demonstrations' min_return is inf, but must be a finite"),
         ({"demonstrations__label": "mean"}, r"^The demonstrations' label is 'mean', but must be 'played' or 'mode'\.$"),
         ({"network__hidden": ()}, r"hidden layers are \(\), but must be one or more positive widths\.$"),
         ({"network__hidden": (8, 0)}, r"hidden layers are \(8, 0\), but must be"),

@@ -2,6 +2,8 @@
 
 import io
 import shutil
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +11,21 @@ import numpy as np
 import pytest
 
 from gsljax.errors import UserError
+from gsljax.gsl import demonstrations as demonstrations_module
+from gsljax.gsl.config import DemonstrationConfig
 from gsljax.gsl.demonstrations import (
     GENERALIST,
     Demonstrations,
     concatenate,
     draw,
     from_rollout,
+    gather,
     load,
     save,
     select,
     worth_keeping,
 )
+from gsljax.gsl.demonstrators import passes
 from gsljax.types import ActionSpec, DemonstrationBatch, EnvSpec, Rollout
 
 CONTINUOUS = EnvSpec("test", 3, (4,), "float32", ActionSpec(dimension=2, low=-0.5, high=1.0), 12, True)
@@ -299,3 +305,97 @@ def test_files_that_cannot_be_read_are_refused(tmp_path, demonstrations):
         except UserError:
             refused += 1
     assert refused > 50  # the rest are dates and the like
+
+
+# (d) Large sets, in several files.
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Files of at most 4 of the pairs of 16 bytes; an episode that has more has one of its own."""
+    monkeypatch.setattr(demonstrations_module, "SHARD_BYTES", 64)
+
+
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_a_large_set_is_several_files_of_whole_episodes(tmp_path, demonstrations, small_shards):
+    path = tmp_path / "demonstrations.npz"
+    save(demonstrations, path)  # episodes of 2, 1, 3, 1 and 2 pairs
+    assert names(tmp_path) == [f"demonstrations-000{index}-of-0003.npz" for index in (1, 2, 3)]
+    with np.load(tmp_path / "demonstrations-0002-of-0003.npz", allow_pickle=False) as shard:
+        assert set(shard.files) == {*Demonstrations._fields, "set"}
+        np.testing.assert_array_equal(shard["episode"], [0, 0, 0, 1])
+        np.testing.assert_array_equal(shard["episode_return"], [3.0, 0.5])
+    assert_same(load(path, CONTINUOUS), demonstrations)
+
+
+def test_episodes_longer_than_a_file_and_those_out_of_order(tmp_path, demonstrations, monkeypatch):
+    monkeypatch.setattr(demonstrations_module, "SHARD_BYTES", 1)
+    path = tmp_path / "demonstrations.npz"
+    save(demonstrations, path)
+    assert len(names(tmp_path)) == 5
+    assert_same(load(path, CONTINUOUS), demonstrations)
+    shuffled = demonstrations._replace(episode=demonstrations.episode[::-1].copy())
+    save(shuffled, path)
+    assert names(tmp_path) == ["demonstrations.npz"]
+    assert_same(load(path, CONTINUOUS), shuffled)
+
+
+def test_a_set_replaces_another_one_however_many_files_either_has(tmp_path, demonstrations, small_shards, monkeypatch):
+    path = tmp_path / "demonstrations.npz"
+    other = select(demonstrations, demonstrations.success)
+    (tmp_path / "demonstrations-0004-of-0009.npz.partial").write_bytes(b"torn by a kill")
+    for size, one in ((64, demonstrations), (1, other), (2**20, demonstrations), (64, other), (2**20, other)):
+        monkeypatch.setattr(demonstrations_module, "SHARD_BYTES", size)
+        save(one, path)
+        assert_same(load(path, CONTINUOUS), one)
+    assert names(tmp_path) == ["demonstrations.npz"]
+
+
+def test_a_set_that_is_not_whole_is_refused(tmp_path, demonstrations, small_shards):
+    path = tmp_path / "demonstrations.npz"
+    save(demonstrations, path)
+    first, second, third = (tmp_path / name for name in names(tmp_path))
+    whole = second.read_bytes()
+    second.unlink()
+    with pytest.raises(UserError, match=r"not whole: the file .*-0002-of-0003\.npz is missing\.$"):
+        load(path, CONTINUOUS)
+    second.write_bytes(whole[:-20])
+    with pytest.raises(UserError, match=r"-0002-of-0003\.npz cannot be read"):
+        load(path, CONTINUOUS)
+    save(demonstrations._replace(episode_return=np.zeros(5, np.float32)), path)
+    second.write_bytes(whole)
+    with pytest.raises(UserError, match="not whole: their files are of different sets"):
+        load(path, CONTINUOUS)
+    shutil.copy(first, tmp_path / "one")
+    first.unlink()
+    np.savez_compressed(first, **select(demonstrations, np.arange(5) < 2)._asdict())  # of no set
+    with pytest.raises(UserError, match="different sets"):
+        load(path, CONTINUOUS)
+    assert third.exists()
+
+
+def test_gather_is_concatenate_and_lets_go_of_what_it_has_copied(demonstrations):
+    parts = [select(demonstrations, demonstrations.source == source) for source in (0, 1, GENERALIST)]
+    expected = concatenate(parts)
+    assert_same(gather(parts), expected)
+    assert parts == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"min_normalized": 0.5}, [1, 0, 1, 0, 1]),  # of the range -2 to 4: a return of 1, exactly enough
+        ({"min_normalized": 0.5, "min_return": 2.0}, [0, 0, 1, 0, 0]),
+        ({"min_normalized": 0.5, "min_return": 0.0}, [1, 0, 1, 0, 1]),
+        ({"min_normalized": 0.5, "require_success": True}, [1, 0, 1, 0, 0]),
+        ({"min_normalized": -5.0}, [1, 1, 1, 1, 1]),
+    ],
+)
+def test_episodes_pass_by_their_normalised_score(demonstrations, wanted, expected):
+    spec = CONTINUOUS._replace(score_range=(-2.0, 4.0))
+    config = SimpleNamespace(demonstrations=DemonstrationConfig(**{"require_success": False} | wanted))
+    experiment: Any = SimpleNamespace(config=config, environment=SimpleNamespace(spec=spec))
+    np.testing.assert_array_equal(passes(experiment, demonstrations), np.array(expected, bool))

@@ -14,7 +14,7 @@ from gsljax.envs import Pools, PoolStep
 from gsljax.errors import UserError
 from gsljax.evaluation import evaluate_in_pools
 from gsljax.gsl import demonstrations as demonstration_sets
-from gsljax.gsl import population_training, stages
+from gsljax.gsl import population_training, stages, streaming
 from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, TrainingConfig
 from gsljax.gsl.demonstrations import GENERALIST
 from gsljax.gsl.plateau import PlateauCriterion
@@ -115,12 +115,50 @@ def test_the_worst_variations_are_the_ones_with_the_smallest_returns(finished):
     np.testing.assert_array_equal(np.unique(from_generalist, return_counts=True), [[2, 3], [2, 2]])
     for specialist in (0, 1):  # one variation each
         assert len(set(demonstrations.variation[demonstrations.source == specialist])) == 1
+    (record,) = [stage for stage in summary["stages"] if stage["name"] == "demonstrations"]
+    for variation in (0, 1):  # no filter: all that they played are in the file
+        played = (demonstrations.variation == variation) & (demonstrations.source != GENERALIST)
+        found = record["specialists"][str(variation)]
+        assert found["return"] == pytest.approx(demonstrations.episode_return[played].mean())
+        assert found["success"] == pytest.approx(demonstrations.success[played].mean())
+    assert set(record["specialists"]) == {"0", "1"}
     lengths = np.bincount(demonstrations.episode)
     assert np.all((lengths >= demonstrations.variation + 2) & (lengths <= HORIZON))
     per_variation = summary["final"]["per_variation"]
     assert [per_variation[str(v)]["return"] for v in range(4)] == sorted(
         per_variation[str(v)]["return"] for v in range(4)
     )
+
+
+def test_demonstrations_in_several_files_streamed_from_the_host_change_nothing(finished, tmp_path, monkeypatch):
+    """Bit for bit: the same run as with one file and all pairs on the device."""
+    monkeypatch.setattr(demonstration_sets, "SHARD_BYTES", 100)
+    monkeypatch.setattr(streaming, "DEVICE_BYTES", 0)
+    streams = []
+
+    class Watched(streaming.Stream):
+        def __init__(self, *given):
+            super().__init__(*given)
+            streams.append(self)
+
+    monkeypatch.setattr(population_training, "Stream", Watched)
+    expected_path, expected = finished
+    path = tmp_path / "run"
+    summary = api.train(PRESET, CONFIG, path, quiet=True)
+    files = list((path / "demonstrations").iterdir())
+    assert len(files) > 2 and len(streams) == 1
+
+    def untimed(records):
+        return [{name: value for name, value in record.items() if "time" not in name} for record in records]
+
+    assert untimed(lines_of(path)) == untimed(lines_of(expected_path))
+    assert summary["final"] == expected["final"] and summary["total_samples"] == expected["total_samples"]
+    spec = counting_pools().spec
+    found, one = (
+        demonstration_sets.load(folder / "demonstrations" / "demonstrations.npz", spec)
+        for folder in (path, expected_path)
+    )
+    jax.tree.map(np.testing.assert_array_equal, found, one)
 
 
 def test_a_finished_run_is_read_back_and_evaluated(finished):

@@ -49,6 +49,35 @@ def test_many_variations_are_a_sorted_curve(tmp_path):
     np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 1024))
 
 
+def _with_specialists(plateau, specialists, final):
+    """A summary with these successes by variation."""
+
+    def rows(values):
+        return {str(variation): {"success": value} for variation, value in values.items()}
+
+    stages = [{"name": "evaluation", "samples": 1, "per_variation": rows(plateau)}]
+    stages.append({"name": "demonstrations", "samples": 1, "specialists": rows(specialists)})
+    return gsl_summary(stages=stages, final={"success": 0.5, "per_variation": rows(final)})
+
+
+def test_specialists_are_bars_on_their_few_variations(tmp_path):
+    summary = _with_specialists({0: 0.1, 1: 0.6, 2: 0.2}, {0: 0.8, 2: 0.4}, {0: 0.7, 1: 0.8, 2: 0.9})
+    axes = per_variation_figure(load_run(write_run(tmp_path / "run", gsl_records(), summary))).axes[0]
+    bars = {container.get_label(): container for container in axes.containers if isinstance(container, BarContainer)}
+    group = bars["specialists, each on its own (mean over variations 0.60)"]
+    np.testing.assert_allclose([patch.get_x() + patch.get_width() / 2 for patch in group.patches], [0, 2])
+    assert [patch.get_height() for patch in group.patches] == [0.8, 0.4]
+
+
+def test_specialists_are_points_at_the_places_of_their_many_variations(tmp_path):
+    """Variation v has place 60 - v of 60 on the generalist's curve; 7 never ended an episode, and has none."""
+    plateau = {variation: 0.9 - variation / 100 for variation in range(60)}
+    summary = _with_specialists(plateau | {7: None}, {59: 0.7, 40: 0.5, 7: 0.2}, dict.fromkeys(range(60), 0.8))
+    axes = per_variation_figure(load_run(write_run(tmp_path / "run", gsl_records(), summary))).axes[0]
+    (points,) = (one for one in axes.collections if one.get_gid() == "specialists, each on its own")
+    np.testing.assert_allclose(points.get_offsets(), [[20, 0.5], [1, 0.7]])
+
+
 @pytest.mark.parametrize("summary", [None, gsl_summary(final={"success": 0.5})])
 def test_without_an_evaluation_per_variation_there_is_nothing_to_draw(tmp_path, summary):
     run = load_run(write_run(tmp_path / "run", gsl_records(), summary))

@@ -1,0 +1,114 @@
+"""GSL against PPO on Procgen, scaled down to a CPU: over seeds, at equal totals, on training and held-out levels.
+
+    python -m benchmarks.procgen_learning --runs runs/procgen      # StarPilot and FruitBot, 3 seeds: days on 2 cores
+    python -m benchmarks.procgen_learning --runs DIR --results DIR --settings procgen-tiny --seeds 0      # a trial
+
+Runs that are finished are not run again and runs that were cut off are resumed, so the command can be repeated until
+all are there. GSL runs first: PPO gets its total samples and an epoch more, of which it spends at least GSL's total and
+less than the epoch more. Every finished run is evaluated on held-out levels. At the end the summaries go to
+`benchmarks/results/<setting>/<method>/seed<k>.json`, with the figure and the tables beside them.
+
+What is scaled down, from the paper's 100M samples of 1024 levels: docs/procgen.md.
+"""
+
+from pathlib import Path
+
+from benchmarks.comparison import Comparison, Setting, main, run_directory
+from gsljax.errors import UserError
+from gsljax.run_directory import read_header, read_json
+
+NOTE = """Normalised score of the final policy, all levels alike: mean ± standard deviation over seeds (range). How the
+setting differs from the paper's: [docs/procgen.md](../../../docs/procgen.md).
+"""
+
+
+def flags(
+    total: int,
+    levels: int,
+    low: int,
+    specialists: int,
+    lanes: int,
+    steps: int,
+    channels: str,
+    hidden: int,
+    score: float,
+    episodes: int = 4,
+) -> tuple[str, ...]:
+    """The flags of a setting.
+
+    Args:
+      total: samples.
+      levels: for training; as many are held out, from level 1024.
+      low: of them, the low-performing ones.
+      specialists: who share those.
+      lanes: of the generalist; specialists have half of them.
+      steps: of a rollout.
+      channels, hidden: of the IMPALA network.
+      score: that a demonstration must have, normalised.
+      episodes: of the specialists per low-performing level, of the evaluation after the run per level, and half as many
+        of the one that finds the low-performing levels.
+    """
+    of_generalist, of_specialist = lanes * steps // 8, lanes // 2 * steps // 8
+    words = f"--total-samples {total} --env.num-levels {levels} --env.num-test-levels {levels} --rollout-steps {steps} "
+    words += f"--network.channels {channels} --network.hidden {hidden} --num-low-performing {low} "
+    words += f"--low-episodes {-(-episodes // 2)} --num-specialists {specialists} "
+    words += f"--demonstrations.specialist-episodes {episodes * low} "
+    words += f"--demonstrations.generalist-episodes {levels - low} --demonstrations.min-normalized {score} "
+    words += f"--evaluation-episodes {episodes} --checkpoint-interval 10 "
+    for stage in ("baseline", "generalist", "phase-two"):
+        words += f"--{stage}.lanes {lanes} --{stage}.ppo.minibatch-size {of_generalist} "
+    words += f"--specialist.lanes {lanes // 2} --specialist.ppo.minibatch-size {of_specialist}"
+    return tuple(words.split())
+
+
+SMALL = flags(
+    total=1_000_000, levels=64, low=16, specialists=4, lanes=16, steps=128, channels="8 16 16", hidden=128, score=0.05
+)
+TINY = (
+    *flags(
+        total=6_000,
+        levels=2,
+        low=1,
+        specialists=1,
+        lanes=8,
+        steps=32,
+        channels="4 4",
+        hidden=16,
+        score=-1.0,
+        episodes=1,
+    ),
+    *(f"--{stage}.ppo.num-epochs=1" for stage in ("baseline", "generalist", "specialist", "phase-two")),
+)
+
+
+def flags_of(runs: Path, setting: str, method: str, seed: int) -> list[str]:
+    """PPO's total: that of the GSL run with its seed, and an epoch, which it may not be able to fill."""
+    if method != "ppo":
+        return []
+    path = run_directory(runs, setting, "gsl", seed)
+    if not (path / "summary.json").exists():
+        raise UserError(f"PPO with seed {seed} needs the total samples of {path}, which is not finished.")
+    config = read_header(path)["config"]
+    epoch = config["baseline"]["lanes"] * config["rollout_steps"]
+    return ["--total-samples", str(read_json(path / "summary.json")["total_samples"] + epoch)]
+
+
+PROCGEN = Comparison(
+    module="procgen_learning",
+    description="GSL against PPO on Procgen, over seeds, on training and held-out levels.",
+    settings={
+        "procgen-starpilot-small": Setting("procgen-starpilot", SMALL),
+        "procgen-fruitbot-small": Setting("procgen-fruitbot", SMALL),
+        "procgen-tiny": Setting("procgen-leaper", TINY),
+    },
+    phases=(("gsl",), ("ppo",)),
+    seeds=3,
+    note=NOTE,
+    metric="normalized",
+    rarely=("procgen-tiny",),
+    test_episodes=4,
+    flags_of=flags_of,
+)
+
+if __name__ == "__main__":
+    main(PROCGEN)
