@@ -210,6 +210,9 @@ class GSLConfig:
     trial_share: float = 0.0
     """Share of total_samples, out of specialist_share, in which all specialists_per_subset are trained; only the best
     on each subset goes on after it. 0 trains all of them to the end."""
+    mastery: float | None = None
+    """Mean of the plateau's metric over its last 20 epochs from which on a specialist rests: it has mastered its
+    variations, and the samples that it would take go to the others. None trains all of them to the end."""
     explore_up_to: float | None = None
     """Mean score of a specialist's variations, in the plateau's metric, up to which it starts with
     specialist.initial_std; better ones keep the generalist's std. None starts all of them with it (as gsl-scratch
@@ -246,7 +249,7 @@ class GSLConfig:
                 f"method is {self.method!r}, the baseline of that algorithm, but algorithm is {self.algorithm!r}; they "
                 "must be the same."
             )
-        for name in ("low_threshold", "explore_up_to"):
+        for name in ("low_threshold", "mastery", "explore_up_to"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise UserError(f"{name} is {value}, but must be a finite number, or None.")

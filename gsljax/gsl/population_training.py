@@ -24,6 +24,7 @@ from gsljax.gsl.candidates import Candidates
 from gsljax.gsl.checks import most_valid_steps
 from gsljax.gsl.demonstrations import Demonstrations
 from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
+from gsljax.gsl.mastery import Mastery, resting
 from gsljax.gsl.plateau import PlateauCriterion, first_plateau
 from gsljax.gsl.streaming import Stream, is_large
 from gsljax.gsl.training import Carry, Epoch, begin, chosen_strategy, make_train, make_train_from_pools
@@ -47,6 +48,7 @@ class TrainingStage(NamedTuple):
         the end.
       takes_best: whether the result is each member at its best epoch, not at the last one; the record then lists the
         members: what each trained on, and its best epoch's mean return.
+      mastery: from when on a member rests, and leaves its samples to the others; None trains all of them to the end.
       noise_steps: `[P]` int32, how many steps in a row a member's actions share a draw of exploration noise; None is 1.
     """
 
@@ -59,6 +61,7 @@ class TrainingStage(NamedTuple):
     demonstrations: Demonstrations | None = None
     criterion: PlateauCriterion | None = None
     takes_best: bool = False
+    mastery: Mastery | None = None
     noise_steps: np.ndarray | None = None
 
 
@@ -100,8 +103,10 @@ def train_population(experiment: Experiment, stage: TrainingStage) -> TrainState
     with contextlib.ExitStack() as open_pools:
         pairs = _pairs(experiment, stage, open_pools)
         train_epochs: _TrainEpochs | None = None
-        while plateau is None and _affordable_epochs(experiment, stage, done) > 0:
-            count = _epochs_of_next_call(experiment, stage, done)
+        rests = resting(stage.mastery, len(stage.variations), lines)
+        while plateau is None and (affordable := _affordable_epochs(experiment, stage, done, rests)) > 0:
+            count = min(affordable, _epochs_of_next_call(experiment, done))
+            carry = carry._replace(rests=jnp.asarray(rests))
             train_epochs = train_epochs or _trainer(experiment, stage, carry, pairs, done, open_pools)
             carry, epochs, times = train_epochs(carry, pairs, count)
             for index in range(count):
@@ -110,6 +115,7 @@ def train_population(experiment: Experiment, stage: TrainingStage) -> TrainState
             directory.append_metrics(lines[-count:])
             done = done._replace(wall_seconds=time.monotonic() - started, metrics_bytes=directory.metrics_bytes)
             plateau = _plateau(stage, lines, done)
+            rests = resting(stage.mastery, len(stage.variations), lines)
             if candidates is not None:
                 candidates.add(done.epochs, carry.state.params)
             is_time_up = experiment.is_time_up
@@ -158,17 +164,17 @@ def _save(
         candidates.prune()
 
 
-def _epochs_of_next_call(experiment: Experiment, stage: TrainingStage, done: _Done) -> int:
-    """As many as one call may run, without passing a checkpoint or the budget."""
+def _epochs_of_next_call(experiment: Experiment, done: _Done) -> int:
+    """As many as one call may run, without passing a checkpoint."""
     interval = experiment.config.checkpoint_interval
-    to_checkpoint = interval - done.epochs % interval
-    return min(experiment.config.epochs_per_call, to_checkpoint, _affordable_epochs(experiment, stage, done))
+    return min(experiment.config.epochs_per_call, interval - done.epochs % interval)
 
 
-def _affordable_epochs(experiment: Experiment, stage: TrainingStage, done: _Done) -> int:
-    """How many epochs fit into what is left of the budget, at the most samples that an epoch can take."""
+def _affordable_epochs(experiment: Experiment, stage: TrainingStage, done: _Done, rests: np.ndarray) -> int:
+    """How many epochs fit into what is left of the budget, at the most that an epoch can take; 0 if all rest."""
     steps = most_valid_steps(experiment.config.rollout_steps, experiment.environment.spec.horizon)
-    return (stage.budget - done.samples) // (len(stage.variations) * stage.lanes * steps)
+    epoch = np.count_nonzero(~rests) * stage.lanes * steps
+    return (stage.budget - done.samples) // epoch if epoch else 0
 
 
 def _account(experiment: Experiment, stage: TrainingStage, done: _Done, record: Epoch) -> tuple[_Done, dict[str, Any]]:
@@ -211,7 +217,7 @@ def _finish(
         fired_at = done.epochs if plateau is None else plateau
         record["plateau"] = {"fired": plateau is not None, "epoch": fired_at, "taken_at": taken_at, "samples": samples}
     if stage.takes_best:
-        record["members"] = _members_record(stage, carry)
+        record["members"] = _members_record(stage, carry, resting(stage.mastery, len(stage.variations), lines))
     checkpoint.save(directory.result(stage.name), result, {})
     directory.finish_stage(record)
     directory.discard_checkpoints(stage.name)
@@ -219,12 +225,16 @@ def _finish(
     return actors(result, len(stage.variations))
 
 
-def _members_record(stage: TrainingStage, carry: Carry) -> list[dict[str, Any]]:
-    """What each member trained on, and the mean return of its best epoch."""
-    return [
+def _members_record(stage: TrainingStage, carry: Carry, rests: np.ndarray) -> list[dict[str, Any]]:
+    """What each member trained on, the mean return of its best epoch, and whether it has mastered its variations."""
+    scores = jax.device_get(carry.best_score)
+    members: list[dict[str, Any]] = [
         {"variations": variations.tolist(), "best_return": float(score) if np.isfinite(score) else None}
-        for variations, score in zip(stage.variations, jax.device_get(carry.best_score), strict=True)
+        for variations, score in zip(stage.variations, scores, strict=True)
     ]
+    if stage.mastery is not None:
+        members = [member | {"mastered": bool(rest)} for member, rest in zip(members, rests, strict=True)]
+    return members
 
 
 def _first_carry(experiment: Experiment, stage: TrainingStage) -> Carry:
@@ -331,7 +341,8 @@ def _results(experiment: Experiment, record: Epoch) -> dict[str, Any]:
         members["success"] = [_number(x) for x in record.statistics.mean_success()]
     if len(members["return"]) > 1:
         results["members"] = members
-    return results | {name: float(np.mean(value)) for name, value in record.metrics.items()}
+    learns = record.samples > 0 if np.any(record.samples > 0) else np.ones(len(record.samples), bool)
+    return results | {name: float(np.mean(value[learns])) for name, value in record.metrics.items()}
 
 
 def _number(value: Any) -> float | None:

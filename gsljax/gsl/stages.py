@@ -19,6 +19,7 @@ from gsljax.gsl.config import TrainingConfig
 from gsljax.gsl.demonstrations import GENERALIST, Demonstrations
 from gsljax.gsl.demonstrators import Played, Players, play
 from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
+from gsljax.gsl.mastery import Mastery
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.gsl.population_training import TrainingStage, train_population
 from gsljax.networks.mlp import with_std
@@ -170,7 +171,7 @@ def train_specialists(
     none = np.zeros(len(subsets), bool)  # nobody explores anew
     training, left = config.specialist, budget - trial_budget
     stage = _training_stage(experiment, "specialists", training, subsets, left, chosen.params, explores=none)
-    return train_population(experiment, stage._replace(takes_best=True))
+    return train_population(experiment, stage._replace(takes_best=True, mastery=_mastery(experiment)))
 
 
 def _candidates(
@@ -187,7 +188,12 @@ def _candidates(
             explores = scores[members].mean(axis=1) <= config.explore_up_to
     stage = _training_stage(experiment, name, config.specialist, members, budget, params, None, explores, fresh)
     noise_steps = np.where(fresh, config.fresh_noise_steps, 1).astype(np.int32)
-    return stage._replace(takes_best=True, noise_steps=noise_steps)
+    return stage._replace(takes_best=True, mastery=_mastery(experiment), noise_steps=noise_steps)
+
+
+def _mastery(experiment: Experiment) -> Mastery | None:
+    config = experiment.config
+    return None if config.mastery is None else Mastery(config.plateau.metric, config.mastery)
 
 
 def _best_specialists(experiment: Experiment, candidates: TrainingStage) -> TrainState:
@@ -197,20 +203,20 @@ def _best_specialists(experiment: Experiment, candidates: TrainingStage) -> Trai
 
 
 def _standings(experiment: Experiment, name: str) -> np.ndarray:
-    """A number for each member of a finished stage, `[P]`: the higher, the better it stood in its last quarter.
+    """A number for each member of a finished stage, `[P]`: the higher, the better it stood at the end.
 
     That is the mean of the plateau's metric, and of equal ones the mean return: what is trapped may collect more than
-    what has begun to succeed.
+    what has begun to succeed. The end is a quarter of the stage's epochs, the last in which an episode of its ended.
     """
     lines = experiment.directory.metrics(name)
-    last = lines[-max(1, len(lines) // 4) :]
+    late = max(1, len(lines) // 4)
 
-    def mean(metric: str) -> np.ndarray:
-        values = np.array([line["members"][metric] for line in last], float)
-        known = ~np.isnan(values)
-        return np.where(known.any(axis=0), np.nansum(values, axis=0) / np.maximum(known.sum(axis=0), 1), -np.inf)
+    def means(metric: str) -> list[float]:
+        values = np.array([line["members"][metric] for line in lines], float)
+        known = [column[~np.isnan(column)][-late:] for column in values.T]
+        return [np.mean(last).item() if len(last) else -np.inf for last in known]
 
-    worst_first = np.lexsort((mean("return"), mean(experiment.config.plateau.metric)))
+    worst_first = np.lexsort((means("return"), means(experiment.config.plateau.metric)))
     return np.argsort(worst_first).astype(float)
 
 

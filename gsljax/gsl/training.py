@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gsljax.algorithms.base import Algorithm
 from gsljax.compile_time import seconds_compiling
@@ -32,6 +33,7 @@ class Carry(NamedTuple):
       lanes: the environment's; of pools what they were opened from.
       key: for acting.
       noise_steps: int32, how many steps in a row share a draw of exploration noise.
+      rests: bool, whether what it plays does not count: no sample of it, and nothing is learnt from it.
       demonstration_key: of the endless shuffled pass over the demonstrations, fixed for the stage.
       best_params: parameters of the epoch with the highest mean return so far.
       best_score: that return.
@@ -42,6 +44,7 @@ class Carry(NamedTuple):
     lanes: Any
     key: jax.Array
     noise_steps: jax.Array
+    rests: jax.Array
     demonstration_key: jax.Array
     best_params: Any
     best_score: jax.Array
@@ -69,7 +72,7 @@ def begin(
     lanes = environment.reset(lanes_key, jnp.tile(variations, (num_lanes, 1)))
     worst = jnp.full((), -jnp.inf, jnp.float32)
     held, none = jnp.asarray(noise_steps, jnp.int32), jnp.zeros((), jnp.int32)
-    return Carry(state, lanes, act_key, held, demonstration_key, state.params, worst, none)
+    return Carry(state, lanes, act_key, held, jnp.asarray(False), demonstration_key, state.params, worst, none)
 
 
 def make_train(
@@ -143,6 +146,7 @@ def make_train_from_pools(
 
     def epoch(live, carry, demonstrations):
         compiled = seconds_compiling()
+        _let_rest(live, np.asarray(carry.rests))
         next_key, act_key = split(carry.key)
         rollout, times = collect_from_pools(live, carry.state, act_key, num_steps, noise_steps=carry.noise_steps)
         compiled_to_act = seconds_compiling() - compiled
@@ -163,6 +167,13 @@ def make_train_from_pools(
     return epoch
 
 
+def _let_rest(live: LivePools, rests: np.ndarray) -> None:
+    """Spare the environments of the members `[P]` that rest."""
+    if rests.any():
+        for half, lanes in enumerate(live.halves):
+            live.rest(half, np.repeat(rests[:, None], lanes.stop - lanes.start, axis=1))
+
+
 def make_learn(
     algorithm: Algorithm, num_variations: int, are_drawn: bool = False
 ) -> Callable[[Carry, Rollout, DemonstrationBatch | None], tuple[Carry, Epoch]]:
@@ -173,6 +184,8 @@ def make_learn(
     """
 
     def learn(carry: Carry, rollout: Rollout, demonstrations: DemonstrationBatch | None) -> tuple[Carry, Epoch]:
+        counts = {name: getattr(rollout, name) & ~carry.rests for name in ("valid", "terminated", "truncated")}
+        rollout = rollout._replace(**counts)
         statistics = episode_statistics(rollout, num_variations)
         mean_return = jnp.sum(statistics.return_sum) / jnp.sum(statistics.episodes)  # NaN if no episode ended
         best_params, best_score = keep_best(carry.best_params, carry.best_score, carry.state.params, mean_return)

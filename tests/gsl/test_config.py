@@ -59,6 +59,7 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
         ({"fine_tuning_share": -0.1}, r"^fine_tuning_share is -0\.1, but"),
         ({"fine_tuning_share": 0.5}, r"^generalist_share, .* and fine_tuning_share add up to 1 or more, .*phase II\.$"),
         ({"low_threshold": float("nan")}, "^low_threshold is nan, but must be a finite number, or None[.]$"),
+        ({"mastery": float("nan")}, "^mastery is nan, but must be a finite number, or None[.]$"),
         ({"explore_up_to": float("inf")}, "^explore_up_to is inf, but must be a finite number, or None[.]$"),
         ({"explore_up_to": 0.0}, r"^explore_up_to is set, but specialist\.initial_std is not, with which"),
         (

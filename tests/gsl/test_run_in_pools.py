@@ -11,10 +11,11 @@ import pytest
 from gsljax import api
 from gsljax.algorithms import AuxiliaryConfig, GAILConfig, ImitationConfig, PPOConfig, SACConfig, make_ppo
 from gsljax.envs import Pools, PoolStep
+from gsljax.envs.pools import OpenPools
 from gsljax.errors import UserError
 from gsljax.evaluation import evaluate_in_pools
 from gsljax.gsl import demonstrations as demonstration_sets
-from gsljax.gsl import population_training, stages, streaming
+from gsljax.gsl import mastery, population_training, stages, streaming
 from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, TrainingConfig
 from gsljax.gsl.demonstrations import GENERALIST
 from gsljax.gsl.plateau import PlateauCriterion
@@ -186,6 +187,50 @@ def test_a_run_that_stops_in_a_stage_goes_on(stage, tmp_path, monkeypatch):
             api.train(PRESET, CONFIG, tmp_path / "run", quiet=True)
     assert saved[-1] == stage
     check_accounting(tmp_path / "run", api.resume(tmp_path / "run", PRESET, quiet=True))
+
+
+def test_a_specialist_that_has_mastered_its_variation_leaves_its_samples_to_the_other(tmp_path, monkeypatch):
+    """Episodes grow until they have 9 steps: of variation 0 they then return 9 to 13.5, of variation 1 18 to 27.
+
+    The run stops while one rests, and goes on.
+    """
+    save, rest, rested = population_training._save, OpenPools.rest, []
+
+    def stop_late(experiment, of_stage, carry, *state):
+        save(experiment, of_stage, carry, *state)
+        if of_stage.name == "specialists" and np.asarray(carry.rests).any() and not rested[-1].any():
+            raise AssertionError("a member rests, but its pools do not")
+        if of_stage.name == "specialists" and np.asarray(carry.rests).any():
+            raise KeyboardInterrupt
+
+    def note(self, half, done):
+        rested.append(done)
+        rest(self, half, done)
+
+    monkeypatch.setattr(mastery, "MASTERY_EPOCHS", 2)
+    monkeypatch.setattr(OpenPools, "rest", note)
+    config, path = dataclasses.replace(CONFIG, specialist_share=0.4, mastery=14.0), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(population_training, "_save", stop_late)
+        with pytest.raises(KeyboardInterrupt):
+            api.train(PRESET, config, path, quiet=True)
+    rested.clear()
+    summary = api.resume(path, PRESET, quiet=True)
+    assert any((done == [[False] * 2, [True] * 2]).all() for done in rested if done.shape == (2, 2))  # from the start
+    check_accounting(path, summary)
+    (record,) = [stage for stage in summary["stages"] if stage["name"] == "specialists"]
+    assert [(member["variations"], member["mastered"]) for member in record["members"]] == [([0], False), ([1], True)]
+    lines = [line for line in lines_of(path) if line["stage"] == "specialists"]
+    returns = np.array([line["members"]["return"] for line in lines], float)
+    last = int(np.flatnonzero(~np.isnan(returns[:, 1]))[-1])
+    assert 2 <= last < len(lines) - 4
+    known = returns[~np.isnan(returns[:, 1]), 1]
+    assert np.mean(known[-2:]) >= 14 > np.mean(known[:2])
+    assert not np.isnan(returns[last + 1 :, 0]).all()
+    samples = np.diff([line["samples"] for line in lines])
+    assert samples[: last - 1].min() > 4 * STEPS >= samples[last + 1 :].max()  # from two members' lanes to one's
+    assert 1000 - 4 * STEPS < record["samples"] <= 1000
+    assert all(np.isfinite(line["policy_loss"]) for line in lines)
 
 
 UP_TO_FOUR = dataclasses.replace(
