@@ -211,8 +211,8 @@ class GSLConfig:
     """Share of total_samples, out of specialist_share, in which all specialists_per_subset are trained; only the best
     on each subset goes on after it. 0 trains all of them to the end."""
     mastery: float | None = None
-    """Mean of the plateau's metric over its last 20 epochs from which on a specialist rests: it has mastered its
-    variations, and the samples that it would take go to the others. None trains all of them to the end."""
+    """Mean of the plateau's metric over its last 20 epochs from which on a specialist rests (after the trials): it has
+    mastered its variations, and the samples that it would take go to the others. None trains all of them to the end."""
     explore_up_to: float | None = None
     """Mean score of a specialist's variations, in the plateau's metric, up to which it starts with
     specialist.initial_std; better ones keep the generalist's std. None starts all of them with it (as gsl-scratch

@@ -163,15 +163,17 @@ def train_specialists(
     """
     config = experiment.config
     budget = int(config.specialist_share * config.total_samples)
+    mastery = None if config.mastery is None else Mastery(config.plateau.metric, config.mastery)
     if not config.trial_share:
-        return _best_specialists(experiment, _candidates(experiment, "specialists", origin, subsets, scores, budget))
+        candidates = _candidates(experiment, "specialists", origin, subsets, scores, budget)
+        return _best_specialists(experiment, candidates._replace(mastery=mastery))
     trial_budget = int(config.trial_share * config.total_samples)
     trials = _candidates(experiment, "trials", origin, subsets, scores, trial_budget)
     chosen = _best_specialists(experiment, trials)
     none = np.zeros(len(subsets), bool)  # nobody explores anew
     training, left = config.specialist, budget - trial_budget
     stage = _training_stage(experiment, "specialists", training, subsets, left, chosen.params, explores=none)
-    return train_population(experiment, stage._replace(takes_best=True, mastery=_mastery(experiment)))
+    return train_population(experiment, stage._replace(takes_best=True, mastery=mastery))
 
 
 def _candidates(
@@ -188,12 +190,7 @@ def _candidates(
             explores = scores[members].mean(axis=1) <= config.explore_up_to
     stage = _training_stage(experiment, name, config.specialist, members, budget, params, None, explores, fresh)
     noise_steps = np.where(fresh, config.fresh_noise_steps, 1).astype(np.int32)
-    return stage._replace(takes_best=True, mastery=_mastery(experiment), noise_steps=noise_steps)
-
-
-def _mastery(experiment: Experiment) -> Mastery | None:
-    config = experiment.config
-    return None if config.mastery is None else Mastery(config.plateau.metric, config.mastery)
+    return stage._replace(takes_best=True, noise_steps=noise_steps)
 
 
 def _best_specialists(experiment: Experiment, candidates: TrainingStage) -> TrainState:

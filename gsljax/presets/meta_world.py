@@ -97,6 +97,7 @@ MT10_CONFIG = MetaWorldConfig(
     fresh_noise_steps=16,  # on DrawerOpen 4 of 4 fresh ones then found the way out, with 1 none of 5 [S]
     trial_share=0.16,  # 0.1M samples for each of 8 candidates [S]
     explore_up_to=0.0,  # PegInsertSide learns with the std reset alone, Push better without [S]
+    mastery=0.9,  # half of a run's specialists need few samples; the others get theirs
     specialist=_SPECIALIST,
     specialist_share=0.48,  # 0.4M samples more for each of 4; as many were needed [S]
     demonstrations=DemonstrationConfig(  # up to 96 of each of 5 failing tasks: with 32, phase II got less far [S]
