@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.reporting import Row, arguments, report, write
+from gsljax.envs.protocol import PooledEnvironment
 from gsljax.gsl.agent import make_algorithm
 from gsljax.gsl.config import ImageNetworkConfig, TrainingConfig
 from gsljax.gsl.training import Carry, begin, chosen_strategy, make_train_from_pools
@@ -85,7 +86,8 @@ def first_carry(case: Case, algorithm: Any, environment: Any) -> Carry:
 
 def measure(case: Case, network: ImageNetworkConfig, way: str, epochs: int) -> Row:
     """Train for some epochs beside the case's pools, after one that compiles."""
-    environment: Any = PRESET.make_environment(PRESET.config)
+    environment = PRESET.make_environment(PRESET.config)
+    assert isinstance(environment, PooledEnvironment)
     compute, strategy = way.split("/")
     network = dataclasses.replace(network, compute=compute)
     algorithm = make_algorithm(case.training.ppo, network, environment.spec)

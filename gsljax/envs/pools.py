@@ -10,7 +10,7 @@ import math
 import mmap
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -80,12 +80,9 @@ class _Half:
         shape = variation.shape
         self.ended, self.success = np.zeros(shape, bool), np.zeros(shape, bool)
         self.episode_return, self.length = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
-        self.is_stepping, self.rests = False, np.zeros(shape, bool)
-
-    @property
-    def awake(self) -> Iterator[_Pool]:
-        """The pools that step."""
-        return (pool for pool in self.pools if not self.rests[pool.member, pool.lanes].all())
+        self.is_stepping = False
+        self.awake: list[_Pool] = []
+        self.rests = np.zeros(shape, bool)  # the lanes of the pools that are not awake
 
 
 class OpenPools:
@@ -117,6 +114,7 @@ class OpenPools:
                     pool = environment.open_pool(planned.variations, planned.seeds, threads)
                     half.pools.append(_Pool(pool, planned.member, planned.lanes, len(planned.variations) > 1))
                     pool.reset()
+                half.awake = list(half.pools)
             for half in self._halves:
                 self._receive_first(half)
         except BaseException:
@@ -175,15 +173,16 @@ class OpenPools:
         lanes = self._half(half)
         if lanes.is_stepping:
             raise UserError("Lanes that are stepping cannot rest: receive from them first.")
-        rests = np.zeros_like(lanes.rests)
-        for _, member, where, _ in lanes.pools:
-            rests[member, where] = done[member, where].all()
-        lanes.rests = rests
+        lanes.awake = [pool for pool in lanes.pools if not done[pool.member, pool.lanes].all()]
+        lanes.rests = np.ones_like(lanes.rests)
+        for _, member, where, _ in lanes.awake:
+            lanes.rests[member, where] = False
 
     def close(self) -> None:
         """End all pools and their threads or processes, also if one of them fails to end."""
         with contextlib.ExitStack() as ending:
             for half in self._halves:
+                half.awake = []
                 while half.pools:
                     ending.callback(half.pools.pop().pool.close)
 

@@ -119,8 +119,8 @@ def _play_in_pools(
         returns.append(played.episode_return.reshape(-1))
         successes.append(played.success.reshape(-1))
         samples += int(played.length.sum())
-    found = np.concatenate(variations), np.concatenate(returns), np.concatenate(successes)
-    return Played(kept, *found, samples)
+    joined = [np.concatenate(values) for values in (variations, returns, successes)]
+    return Played(kept, joined[0], joined[1], joined[2], samples)
 
 
 @partial(jax.jit, static_argnames="act")
