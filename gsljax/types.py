@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from gsljax.cloud_layout import CloudLayout
+
 Scalar = jax.Array | float
 """A traced or a plain number."""
 
@@ -46,6 +48,7 @@ class EnvSpec(NamedTuple):
       horizon: longest episode in steps; an episode that reaches it is truncated.
       has_success: whether steps carry a meaningful `success`.
       score_range: the returns that count as 0 and as 1 in a normalised score; None where there is no such convention.
+      cloud_layout: how an observation holds a point cloud; None where it is a plain array.
     """
 
     name: str
@@ -56,6 +59,7 @@ class EnvSpec(NamedTuple):
     horizon: int
     has_success: bool
     score_range: tuple[float, float] | None = None
+    cloud_layout: CloudLayout | None = None
 
     def normalized(self, episode_return: float) -> float:
         """The score of a return, from 0 to 1 within `score_range`, which must not be None."""
