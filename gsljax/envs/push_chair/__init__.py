@@ -45,8 +45,15 @@ def push_chair(
         raise UserError(f"PushChair's horizon is {horizon}, but must be at least 1.")
     for package in ("torch", "mani_skill"):
         require(package, "PushChair", "maniskill")
+    spec = spec_of(mode, horizon)
+    make = functools.partial(make_lane, mode=mode, physics_frequency=physics_frequency, horizon=horizon)
+    return Pools(spec, ProcessLanes(spec, make, num_workers).open_pool)
+
+
+def spec_of(mode: Mode, horizon: int = HORIZON) -> EnvSpec:
+    """What `push_chair` says of itself, which needs nothing to be installed."""
     is_cloud = mode == "cloud"
-    spec = EnvSpec(
+    return EnvSpec(
         name="PushChair",
         num_variations=len(CHAIRS),
         observation_shape=(CLOUD_LAYOUT.size if is_cloud else CLOUD_LAYOUT.state + CHAIR_STATE + len(CHAIRS),),
@@ -56,8 +63,6 @@ def push_chair(
         has_success=True,
         cloud_layout=CLOUD_LAYOUT if is_cloud else None,
     )
-    make = functools.partial(make_lane, mode=mode, physics_frequency=physics_frequency, horizon=horizon)
-    return Pools(spec, ProcessLanes(spec, make, num_workers).open_pool)
 
 
-__all__ = ["CHAIRS", "HORIZON", "Mode", "push_chair"]
+__all__ = ["CHAIRS", "HORIZON", "Mode", "push_chair", "spec_of"]
