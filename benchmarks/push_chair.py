@@ -5,7 +5,8 @@
 Rows are environment steps per second over all lanes, medians of timings after a warm-up, with actions drawn before:
 `raw`, one environment in this process without workers; and 1 and 2 workers with the same number of lanes each, through
 `gsljax.envs.Pools`, in both modes. `start` is from opening to the first observations of all lanes; the memory is the
-mean resident one of a worker, of which the shared libraries' is counted in every worker.
+mean resident one of a worker, of which the shared libraries' is counted in every worker. The last rows are what a robot
+returns that does nothing, and one that moves at random, over an episode with each chair.
 """
 
 import argparse
@@ -20,12 +21,15 @@ import numpy as np
 
 from benchmarks.reporting import Row, arguments, report
 from gsljax.envs import LivePools
+from gsljax.envs.protocol import Choose
 from gsljax.envs.push_chair import CHAIRS, push_chair
 from gsljax.envs.push_chair.lane import Mode, make_lane
+from gsljax.envs.push_chair.observation import NUM_ACTIONS
+from gsljax.episodes import play_episodes
 
 
 def drawn_actions(steps: int, lanes: int) -> np.ndarray:
-    """`[steps, 1, lanes, 22]`."""
+    """In [-1, 1], `[steps, 1, lanes, 22]`."""
     return np.random.default_rng(0).uniform(-1, 1, (steps, 1, lanes, 22)).astype(np.float32)
 
 
@@ -85,6 +89,24 @@ def rows_of(mode: Mode, frequency: int, workers: int, lanes: int, steps: int, re
     ]
 
 
+def return_rows(frequency: int, workers: int) -> list[Row]:
+    """Mean return of an episode with each chair, by two policies that need no learning."""
+    random = np.random.default_rng(0)
+    policies: dict[str, Choose] = {
+        "no motion": lambda half, observation, step: np.zeros((*observation.shape[:2], NUM_ACTIONS), np.float32),
+        "random actions": lambda half, observation, step: random.uniform(-1, 1, (*observation.shape[:2], NUM_ACTIONS)),
+    }
+    environment, rows = push_chair("state", frequency, num_workers=workers), []
+    choices = jnp.arange(len(CHAIRS), dtype=jnp.int32)[None, :, None]
+    assignment = jax.device_get(jax.vmap(environment.reset)(jax.random.split(jax.random.key(1), 1), choices))
+    for name, choose in policies.items():
+        with environment.open(assignment) as live:
+            played = play_episodes(live, choose, 1)
+        row: Row = {"name": f"{name}: return of an episode", "value": float(played.episode_return.mean()), "unit": ""}
+        rows.append(row | {"worst": float(played.episode_return.min()), "best": float(played.episode_return.max())})
+    return rows
+
+
 def main() -> None:
     """Time both modes with 1 and 2 workers and report."""
     parser: argparse.ArgumentParser = arguments("Steps per second of PushChair.")
@@ -102,6 +124,7 @@ def main() -> None:
         for workers in given.workers:
             rows += rows_of(mode, frequency, workers, given.lanes, given.steps, given.repeats)
         print(f"{mode}: measured", flush=True)
+    rows += return_rows(given.physics_frequency, max(given.workers))
     report(rows, given.json)
 
 
