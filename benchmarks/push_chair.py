@@ -5,8 +5,8 @@
 Rows are environment steps per second over all lanes, medians of timings after a warm-up, with actions drawn before:
 `raw`, one environment in this process without workers; and 1 and 2 workers with the same number of lanes each, through
 `gsljax.envs.Pools`, in both modes. `start` is from opening to the first observations of all lanes; the memory is the
-mean resident one of a worker, of which the shared libraries' is counted in every worker. The last rows are what a robot
-returns that does nothing, and one that moves at random, over an episode with each chair.
+mean resident one of a worker, of which the shared libraries' is counted in every worker. With `--returns` the
+last rows are what a robot returns that does nothing, and one that moves at random, over an episode with each chair.
 """
 
 import argparse
@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=4, help="lanes for each worker")
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--physics-frequency", type=int, default=100)
+    parser.add_argument("--returns", action="store_true", help="also play episodes without motion and at random")
     given = parser.parse_args()
     rows: list[Row] = []
     modes: tuple[Mode, ...] = ("state", "cloud")
@@ -124,7 +125,8 @@ def main() -> None:
         for workers in given.workers:
             rows += rows_of(mode, frequency, workers, given.lanes, given.steps, given.repeats)
         print(f"{mode}: measured", flush=True)
-    rows += return_rows(given.physics_frequency, max(given.workers))
+    if given.returns:
+        rows += return_rows(given.physics_frequency, max(given.workers))
     report(rows, given.json)
 
 

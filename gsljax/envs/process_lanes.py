@@ -185,7 +185,8 @@ class _Crew:
         if not self._present:
             self.is_gathering = False
             if self._workers is not None:
-                self._workers.end()
+                workers, self._workers = self._workers, None
+                workers.end()
 
 
 class _Workers:
@@ -245,11 +246,8 @@ class _Workers:
         self._asked[row] = True
         if self._must_reset[row]:
             is_reset, self._must_reset[row], self._lost[row] = True, False, True
-        number = self._places[row].worker
-        try:
-            self._workers[number].connection.send(Command(row, is_reset))
-        except OSError:
-            self._replace(number)
+        with contextlib.suppress(OSError):  # it has died, which the one that reads its answer finds out
+            self._workers[self._places[row].worker].connection.send(Command(row, is_reset))
 
     def _read(self, number: int) -> None:
         """One answer of a worker, whichever pool it is for."""

@@ -28,7 +28,7 @@ class PushChairSceneConfig:
     horizon: int = HORIZON  # [T]
     """Steps of an episode."""
     num_workers: int | None = None
-    """The most worker processes, of about 450 MB each; None for the number of cores."""
+    """The most worker processes, each with PyTorch and ManiSkill in its memory; None for the number of cores."""
 
     def __post_init__(self):
         if self.physics_frequency < 20 or self.physics_frequency % 20:
