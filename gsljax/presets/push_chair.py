@@ -24,7 +24,7 @@ class PushChairSceneConfig:
     """The simulation."""
 
     physics_frequency: int = 100
-    """Physics steps per second, a multiple of 20; the original has 500, which takes three times as long."""
+    """Physics steps per second, a multiple of 20; the original has 500, which is slower."""
     horizon: int = HORIZON  # [T]
     """Steps of an episode."""
     num_workers: int | None = None

@@ -30,7 +30,7 @@ def push_chair(
       mode: `state`, observations float32 `[113]`: the robot's state 87, the chair's 18, a one-hot id 8; `cloud`, packed
         point clouds (`gsljax.cloud_layout`) of 1200 points in two segments, robot and chair, and the robot's state 87.
         All positions and velocities are in the robot's frame.
-      physics_frequency: in Hz, a multiple of 20; the original's is 500, which takes three times as long.
+      physics_frequency: in Hz, a multiple of 20; the original's is 500, which is slower.
       horizon: steps of an episode, 200 in the original.
       num_workers: the most processes that step the lanes; None for the number of cores.
 
