@@ -145,6 +145,8 @@ def play_episodes(
         length[:, lanes] = np.where(valid, length[:, lanes] + 1, 0)
         if on_episode is not None:
             observation, action = sent[half]
+            for member, column in np.argwhere(~valid):  # what there is of an episode that was lost
+                pairs[int(member), int(lanes.start + column)] = []
             for member, column in np.argwhere(valid & playing):  # copied, or each would keep all lanes' alive
                 pair = observation[member, column].copy(), action[member, column].copy()
                 pairs[member, lanes.start + column].append(pair)

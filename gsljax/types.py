@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from gsljax.cloud_layout import CloudLayout
+
 Scalar = jax.Array | float
 """A traced or a plain number."""
 
@@ -48,6 +50,7 @@ class EnvSpec(NamedTuple):
       score_range: the returns that count as 0 and as 1 in a normalised score; None where there is no such convention.
       variation_names: what the variations are called in tables and figures, in the order of their ids; empty where they
         are called by their ids.
+      cloud_layout: how an observation holds a point cloud; None where it is a plain array.
     """
 
     name: str
@@ -59,6 +62,7 @@ class EnvSpec(NamedTuple):
     has_success: bool
     score_range: tuple[float, float] | None = None
     variation_names: tuple[str, ...] = ()
+    cloud_layout: CloudLayout | None = None
 
     def normalized(self, episode_return: float) -> float:
         """The score of a return, from 0 to 1 within `score_range`, which must not be None."""

@@ -151,9 +151,9 @@ class OpenPools:
         lanes = self._half(half)
         if not lanes.is_stepping:
             raise UserError("These lanes have been sent no actions to receive the outcome of.")
-        observation, reward, terminated, truncated, success, variation = self._gather(lanes)
+        observation, reward, terminated, truncated, success, variation, lost = self._gather(lanes)
         lanes.is_stepping = False
-        valid = ~(lanes.ended | lanes.rests)
+        valid = ~(lanes.ended | lanes.rests | lost)
         reward = np.where(valid, reward, np.float32(0))
         terminated &= valid
         truncated &= valid
@@ -200,14 +200,14 @@ class OpenPools:
         return self._halves[half]
 
     def _receive_first(self, half: _Half) -> None:
-        half.observation, *_, variation = self._gather(half, check=True)
-        half.variation = variation
+        half.observation, *_, half.variation, _ = self._gather(half, check=True)
 
     def _gather(self, half: _Half, check: bool = False) -> tuple[np.ndarray, ...]:
         """Receive from all pools; arrays `[P, n, ...]` in the lanes' order, new but for those that nobody holds."""
         shape = half.variation.shape
         reward = np.zeros(shape, np.float32)
-        terminated, truncated, success = np.zeros(shape, bool), np.zeros(shape, bool), np.zeros(shape, bool)
+        terminated, truncated = np.zeros(shape, bool), np.zeros(shape, bool)
+        success, lost = np.zeros(shape, bool), np.zeros(shape, bool)
         variation = half.variation.copy()
         observation = half.observations.take()
         for pool, member, lanes, draws in half.awake:
@@ -222,7 +222,9 @@ class OpenPools:
                 success[member, lanes] = answer.success
             if draws:
                 variation[member, lanes] = answer.variation
-        return observation, reward, terminated, truncated, success, variation
+            if answer.lost is not None:
+                lost[member, lanes] = answer.lost
+        return observation, reward, terminated, truncated, success, variation, lost
 
 
 class RecycledArrays:

@@ -18,6 +18,8 @@ class PoolStep(NamedTuple):
       terminated, truncated: `[n]` bool, never both. In the step after an end the lane resets and ignores its action.
       success: `[n]`, non-zero where this step was a success; None if there is no such thing.
       variation: `[n]`, the id being played; None where it is the one that the lane was opened with.
+      lost: `[n]` bool, where the running episode was lost, for instance with a process that died: like a reset, this
+        step ignored its action, and its observation is the first one of a new episode. None if that cannot happen.
     """
 
     observation: np.ndarray
@@ -26,6 +28,7 @@ class PoolStep(NamedTuple):
     truncated: np.ndarray
     success: np.ndarray | None = None
     variation: np.ndarray | None = None
+    lost: np.ndarray | None = None
 
 
 class VectorPool(Protocol):
@@ -48,15 +51,15 @@ class VectorPool(Protocol):
         ...
 
 
-def require(package: str, environment: str) -> None:
+def require(package: str, environment: str, extra: str = "pools") -> None:
     """Refuse to go on without an optional package.
 
     Raises:
-      UserError: if it is not installed, saying what `environment` needs.
+      UserError: if it is not installed, saying what `environment` needs, and which extra of gsljax has it.
     """
     if importlib.util.find_spec(package) is None:
         raise UserError(
-            f"{environment} needs the package {package}, which is not installed: run `pip install 'gsljax[pools]'`."
+            f"{environment} needs the package {package}, which is not installed: run `pip install 'gsljax[{extra}]'`."
         )
 
 

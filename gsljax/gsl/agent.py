@@ -17,14 +17,24 @@ from gsljax.algorithms import (
     make_ppo,
     make_sac,
 )
-from gsljax.gsl.config import AlgorithmName, ImageNetworkConfig, NetworkConfig, TrainingConfig
+from gsljax.errors import UserError
+from gsljax.gsl.config import (
+    AlgorithmName,
+    ImageNetworkConfig,
+    NetworkConfig,
+    PointCloudNetworkConfig,
+    TrainingConfig,
+)
 from gsljax.networks import (
     ActorCritic,
     CategoricalActor,
     DiscreteTwinQ,
+    Discriminator,
     ImpalaActorCritic,
     ImpalaEncoder,
+    PackedCloudEncoder,
     PhasicActorCritic,
+    PointCloudEncoder,
     TanhGaussianActor,
     TwinQ,
     VectorEncoder,
@@ -32,7 +42,7 @@ from gsljax.networks import (
 from gsljax.types import ActionSpec, EnvSpec
 
 AlgorithmConfig: TypeAlias = PPOConfig | PPGConfig | SACConfig
-AnyNetworkConfig: TypeAlias = NetworkConfig | ImageNetworkConfig
+AnyNetworkConfig: TypeAlias = NetworkConfig | ImageNetworkConfig | PointCloudNetworkConfig
 
 
 def settings_of(algorithm: AlgorithmName, training: TrainingConfig) -> AlgorithmConfig:
@@ -53,13 +63,18 @@ def make_algorithm(
     Raises:
       UserError: if settings, imitation, networks and environment do not fit together.
     """
+    if isinstance(network, PointCloudNetworkConfig) and not isinstance(settings, SACConfig):
+        raise UserError("The algorithm is not sac, but it must be, as the networks of point clouds are SAC's.")
     if isinstance(settings, PPOConfig):
         return make_ppo(_actor_critic(network, spec.action), spec, settings, imitation)
     if isinstance(settings, PPGConfig):
-        return make_ppg(_phasic_actor_critic(network, spec.action), spec, settings, imitation)
-    encoder = _encoder(network)
+        return make_ppg(_phasic_actor_critic(network, spec), spec, settings, imitation)
+    encoder = _encoder(network, spec)
     if spec.action.num_actions is None:
-        return make_sac(TanhGaussianActor(spec.action, encoder), TwinQ(encoder), spec, settings, imitation)
+        actor, critic = TanhGaussianActor(spec.action, encoder), TwinQ(encoder)
+        has_own = isinstance(network, PointCloudNetworkConfig) and imitation is not None and imitation.method == "gail"
+        discriminator = Discriminator(spec.action, encoder) if has_own else None
+        return make_sac(actor, critic, spec, settings, imitation, discriminator)
     count = spec.action.num_actions
     return make_sac(CategoricalActor(count, encoder), DiscreteTwinQ(count, encoder), spec, settings, imitation)
 
@@ -70,14 +85,20 @@ def _actor_critic(network: AnyNetworkConfig, action: ActionSpec) -> nn.Module:
     return ActorCritic(action, **dataclasses.asdict(network))
 
 
-def _phasic_actor_critic(network: AnyNetworkConfig, action: ActionSpec) -> nn.Module:
+def _phasic_actor_critic(network: AnyNetworkConfig, spec: EnvSpec) -> nn.Module:
+    action = spec.action
     if isinstance(network, ImageNetworkConfig):
         return PhasicActorCritic(action, ImpalaEncoder(network.channels, network.hidden, "ppg", **_computing(network)))
+    assert isinstance(network, NetworkConfig)
     std = network.initial_std, network.min_std, network.max_std, network.squash_mean
-    return PhasicActorCritic(action, _encoder(network), *std)
+    return PhasicActorCritic(action, _encoder(network, spec), *std)
 
 
-def _encoder(network: AnyNetworkConfig) -> nn.Module:
+def _encoder(network: AnyNetworkConfig, spec: EnvSpec) -> nn.Module:
+    if isinstance(network, PointCloudNetworkConfig):
+        if spec.cloud_layout is None:
+            raise UserError(f"The networks are those of point clouds, but {spec.name} has none to observe.")
+        return PackedCloudEncoder(spec.cloud_layout, PointCloudEncoder(**dataclasses.asdict(network)))
     if isinstance(network, ImageNetworkConfig):
         return ImpalaEncoder(network.channels, network.hidden, **_computing(network))
     return VectorEncoder(network.hidden, network.activation)

@@ -87,6 +87,31 @@ class ImageNetworkConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PointCloudNetworkConfig:
+    """The networks of a point cloud (SAC): PointNets over its segments and a Transformer over their tokens."""
+
+    width: int = 192
+    """Units of the PointNets, and of the tokens."""
+    blocks: int = 2
+    """Transformer blocks."""
+    heads: int = 4
+    """Attention heads."""
+    head_size: int = 32
+    """Units of each head."""
+    feedforward: int = 768
+    """Units of the hidden layer in each block."""
+    hidden: int = 128
+    """Units of the layer after the attention pooling."""
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise UserError(f"The network's {field.name} is {getattr(self, field.name)}, but must be at least 1.")
+        if self.width % 2:
+            raise UserError(f"The network's width is {self.width}, but must be even: half is pooled by maximum.")
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """How one stage trains."""
 

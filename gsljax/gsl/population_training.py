@@ -173,7 +173,7 @@ def _epochs_of_next_call(experiment: Experiment, done: _Done) -> int:
 def _affordable_epochs(experiment: Experiment, stage: TrainingStage, done: _Done, rests: np.ndarray) -> int:
     """How many epochs fit into what is left of the budget, at the most that an epoch can take; 0 if all rest."""
     steps = most_valid_steps(experiment.config.rollout_steps, experiment.environment.spec.horizon)
-    epoch = np.count_nonzero(~rests) * stage.lanes * steps
+    epoch = int(np.count_nonzero(~rests)) * stage.lanes * steps
     return (stage.budget - done.samples) // epoch if epoch else 0
 
 

@@ -4,6 +4,7 @@ from gsljax.networks.conv import Conv3x3
 from gsljax.networks.discriminator import Discriminator
 from gsljax.networks.impala import ImpalaActorCritic, ImpalaEncoder
 from gsljax.networks.mlp import MLP, ActorCritic, GaussianHead, VectorEncoder
+from gsljax.networks.packed_cloud import PackedCloudEncoder, unpack_cloud
 from gsljax.networks.phasic import PhasicActorCritic
 from gsljax.networks.point_cloud import PointCloud, PointCloudEncoder
 from gsljax.networks.soft_actor_critic import (
@@ -23,10 +24,12 @@ __all__ = [
     "GaussianHead",
     "ImpalaActorCritic",
     "ImpalaEncoder",
+    "PackedCloudEncoder",
     "PhasicActorCritic",
     "PointCloud",
     "PointCloudEncoder",
     "TanhGaussianActor",
     "TwinQ",
     "VectorEncoder",
+    "unpack_cloud",
 ]

@@ -5,8 +5,9 @@ from gsljax.presets.base import Preset
 from gsljax.presets.maze import MAZE, MazeConfig
 from gsljax.presets.meta_world import META_WORLD
 from gsljax.presets.procgen import PROCGEN
+from gsljax.presets.push_chair import PUSH_CHAIR
 
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in (MAZE, *META_WORLD, *PROCGEN)}
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (MAZE, *META_WORLD, *PROCGEN, *PUSH_CHAIR)}
 
 
 def get(name: str) -> Preset:

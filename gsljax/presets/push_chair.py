@@ -1,0 +1,155 @@
+"""PushChair (GSL §5.4, A.4): eight chairs, a specialist for each, SAC and then GAIL + SAC.
+
+Values marked [T] are the paper's text, [C] other code of its authors' group, [D] our decisions, none of which a run has
+tuned yet. docs/push_chair.md says how the task differs from the original.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from gsljax.algorithms import GAILConfig, ImitationConfig, SACConfig
+from gsljax.envs.pools import Pools
+from gsljax.envs.push_chair import CHAIRS, HORIZON, Mode, push_chair, spec_of
+from gsljax.errors import UserError
+from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, PointCloudNetworkConfig, TrainingConfig
+from gsljax.gsl.plateau import PlateauCriterion
+from gsljax.presets.base import Preset
+from gsljax.report.film import FilmStyle
+from gsljax.report.push_chair_film import push_chair_film
+
+
+@dataclasses.dataclass(frozen=True)
+class PushChairSceneConfig:
+    """The simulation."""
+
+    physics_frequency: int = 100
+    """Physics steps per second, a multiple of 20; the original has 500, which is slower."""
+    horizon: int = HORIZON  # [T]
+    """Steps of an episode."""
+    num_workers: int | None = None
+    """The most worker processes, each with PyTorch and ManiSkill in its memory; None for the number of cores."""
+
+    def __post_init__(self):
+        if self.physics_frequency < 20 or self.physics_frequency % 20:
+            raise UserError(f"env.physics_frequency is {self.physics_frequency}, but must be a multiple of 20.")
+        for name in ("horizon", "num_workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"env.{name} is {value}, but must be at least 1.")
+
+
+@dataclasses.dataclass(frozen=True)
+class PushChairStateConfig(GSLConfig):
+    """A GSL run on PushChair, observed as states."""
+
+    env: PushChairSceneConfig = dataclasses.field(default_factory=PushChairSceneConfig)
+    """The simulation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PushChairConfig(GSLConfig):
+    """A GSL run on PushChair, observed as point clouds."""
+
+    network: PointCloudNetworkConfig = dataclasses.field(default_factory=PointCloudNetworkConfig)  # pyright: ignore[reportIncompatibleVariableOverride]
+    """The networks."""
+    env: PushChairSceneConfig = dataclasses.field(default_factory=PushChairSceneConfig)
+    """The simulation."""
+
+
+def _training(lanes: int, replay_capacity: int, normalize_observations: bool) -> TrainingConfig:
+    """SAC as in the paper; an epoch is one whole episode in each lane, and has 4 gradient steps per 64 samples [T]."""
+    sac = SACConfig(
+        learning_rate=3e-4,  # [T]
+        discount=0.95,  # [T]
+        tau=0.005,  # [T]
+        initial_temperature=1.0,  # [C], automatic, with the target entropy −22 [C]
+        num_gradient_steps=max(1, lanes * HORIZON * 4 // 64),  # [T]
+        minibatch_size=200,  # [T]
+        replay_capacity=replay_capacity,
+        warmup_samples=4_000,  # [D]
+        normalize_observations=normalize_observations,  # [D]
+    )
+    return TrainingConfig(lanes=lanes, sac=sac)
+
+
+_SHARED: dict[str, Any] = {
+    "algorithm": "sac",  # [T]
+    "rollout_steps": HORIZON + 1,  # [D]: one whole episode and its reset
+    "low_episodes": 4,  # [D]
+    "num_low_performing": len(CHAIRS),  # [T]: a specialist for each chair
+    "num_specialists": len(CHAIRS),  # [T]
+    "imitation": ImitationConfig(
+        gail_weight=0.7,  # [C]: beta 0.3
+        gail=GAILConfig(
+            reward="negative-log",  # [C]
+            num_updates=5,  # [T]: per 100 gradient steps
+            minibatch_size=200,  # [D]
+            learning_rate=3e-4,  # [D]
+        ),
+    ),
+    "evaluation_episodes": 20,
+}
+
+_STATE = _training(lanes=8, replay_capacity=200_000, normalize_observations=True)
+STATE_CONFIG = PushChairStateConfig(
+    total_samples=640_000,  # [D], as all that follows but epsilon
+    checkpoint_interval=20,
+    network=NetworkConfig(hidden=(256, 256), activation="relu"),
+    baseline=_STATE,
+    generalist=_STATE,
+    generalist_share=0.4,
+    plateau=PlateauCriterion(metric="return", kernel_sigma=5.0, window=20, epsilon=50.0),  # epsilon [T]
+    specialist=_training(lanes=2, replay_capacity=25_000, normalize_observations=True),
+    specialist_share=0.3,
+    demonstrations=DemonstrationConfig(specialist_episodes=160, require_success=False, min_return=-4000.0),
+    phase_two=_STATE,
+    **_SHARED,
+)
+
+_CLOUD = _training(lanes=8, replay_capacity=400_000, normalize_observations=False)  # replay [T]; lanes 4 [T]
+CLOUD_CONFIG = PushChairConfig(
+    total_samples=4_000_000,  # [D], as all that follows but epsilon
+    checkpoint_interval=100,
+    baseline=_CLOUD,
+    generalist=_CLOUD,
+    generalist_share=0.4,
+    plateau=PlateauCriterion(metric="return", kernel_sigma=16.0, window=50, epsilon=50.0),  # epsilon [T]
+    specialist=_training(lanes=4, replay_capacity=50_000, normalize_observations=False),  # lanes [T]
+    specialist_share=0.3,
+    demonstrations=DemonstrationConfig(specialist_episodes=160, require_success=False, min_return=-3000.0),
+    phase_two=_CLOUD,
+    **_SHARED,
+)
+
+
+def _environment_of(mode: Mode) -> Callable[[Any], Pools]:
+    def make_environment(config: PushChairStateConfig | PushChairConfig) -> Pools:
+        return push_chair(mode, **dataclasses.asdict(config.env))
+
+    return make_environment
+
+
+def _film_style_of(mode: Mode) -> Callable[[Any], FilmStyle]:
+    """Robot and chair in the target's frame, from above and from the side."""
+    return lambda config: push_chair_film(list(CHAIRS), spec_of(mode).cloud_layout)
+
+
+PUSH_CHAIR = (
+    Preset(
+        name="push-chair",
+        description="eight chairs from point clouds, a specialist for each, GAIL + SAC (GSL §5.4)",
+        expected_time="for a GPU; not measured",
+        config=CLOUD_CONFIG,
+        make_environment=_environment_of("cloud"),
+        film_style=_film_style_of("cloud"),
+    ),
+    Preset(
+        name="push-chair-state",
+        description="the same from states of robot and chair, for a CPU",
+        expected_time="not measured",
+        config=STATE_CONFIG,
+        make_environment=_environment_of("state"),
+        film_style=_film_style_of("state"),
+    ),
+)
