@@ -62,6 +62,7 @@ def spec_of(mode: Mode, horizon: int = HORIZON) -> EnvSpec:
         horizon=horizon,
         has_success=True,
         cloud_layout=CLOUD_LAYOUT if is_cloud else None,
+        variation_names=tuple(CHAIRS),
     )
 
 
