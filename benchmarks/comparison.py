@@ -18,8 +18,8 @@ from gsljax.report.runs import load_run
 from gsljax.run_directory import read_json, write_json
 
 RESULTS = Path(__file__).parent / "results"
-FROM_GSL = ("gsl-no-demonstrations", "gsl-bc", "gsl-classic")
-"""The methods whose runs start from the demonstrations of the GSL run with their seed."""
+USES_OF_DEMONSTRATIONS = ("gsl", "gsl-no-demonstrations", "gsl-bc", "gsl-classic")
+"""The methods that differ in phase II alone: all but the leading one start from its demonstrations, seed by seed."""
 
 _NAMES = {"normalized": "normalised score"}
 
@@ -54,6 +54,7 @@ class Comparison(NamedTuple):
       phases: the methods in groups, each of which begins when all runs of the one before it are there.
       seeds: how many seeds there are, unless others are given.
       note: what the README says beneath the table.
+      lead: the method that the others are compared with, and whose runs come first.
       metric: what is compared, a key of an evaluation: success, normalized or return.
       rarely: settings that are run only where they are named, for trying the script.
       test_episodes: per held-out variation, on which every finished run is evaluated too; 0 for none.
@@ -67,6 +68,7 @@ class Comparison(NamedTuple):
     phases: tuple[tuple[str, ...], ...]
     seeds: int
     note: str
+    lead: str = "gsl"
     metric: str = "success"
     rarely: tuple[str, ...] = ()
     test_episodes: int = 0
@@ -92,8 +94,8 @@ def command(comparison: Comparison, runs: Path, setting: str, method: str, seed:
         return [*gsljax, "resume", str(path)]
     preset, flags = comparison.settings[setting]
     call = [*gsljax, "train", preset, "--method", method, "--seed", str(seed), "--run-dir", str(path)]
-    if method in FROM_GSL:
-        call += ["--start-from", str(run_directory(runs, setting, "gsl", seed))]
+    if method in USES_OF_DEMONSTRATIONS and method != comparison.lead:
+        call += ["--start-from", str(run_directory(runs, setting, comparison.lead, seed))]
     return [*call, *flags, *comparison.flags_of(runs, setting, method, seed)]
 
 
@@ -162,52 +164,54 @@ def collect(
     made_by = f"python -m benchmarks.{comparison.module} --runs DIR --settings {setting} --methods {' '.join(methods)} "
     made_by += f"--seeds {' '.join(map(str, seeds))}"
     text = f"# {setting}\n\n`{made_by}`\n\n![learning curves](figure.png)\n\n"
-    text += f"{table(rows, comparison.metric)}\n{comparison.note}"
+    text += f"{table(rows, comparison.metric, comparison.lead)}\n{comparison.note}"
     text += comparison.more(setting, rows)
-    if "gsl" in rows:
-        text += f"\n## On the way there (method gsl)\n\n{stages_table(rows['gsl'], comparison.metric)}"
+    if comparison.lead in rows:
+        shown = stages_table(rows[comparison.lead], comparison.metric)
+        text += f"\n## On the way there (method {comparison.lead})\n\n{shown}"
     (folder / "README.md").write_text(text, encoding="utf-8")
     print(text)
     return len(finished) == len(paths)
 
 
-def table(rows: Summaries, metric: str = "success") -> str:
-    """The final metric per method over the seeds, and each method's lead of GSL seed by seed, in Markdown.
+def table(rows: Summaries, metric: str = "success", lead: str = "gsl") -> str:
+    """The final metric per method over the seeds, and how far the leading one is ahead seed by seed, in Markdown.
 
     With evaluations on held-out variations in all of the runs there are columns for these.
     """
     shown = _NAMES.get(metric, metric)
     is_tested = all("test" in summary for summaries in rows.values() for summary in summaries)
     columns = ["method", "seeds", "total samples", f"{shown}, actions sampled", f"{shown}, deterministic"]
-    columns += ["GSL ahead in", "by"]
+    ahead = f"{'GSL' if lead == 'gsl' else lead} ahead in"
+    columns += [ahead, "by"]
     if is_tested:
-        columns += [f"held out: {shown}, actions sampled", "GSL ahead in", "by"]
+        columns += [f"held out: {shown}, actions sampled", ahead, "by"]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for method, summaries in rows.items():
         modal = [summary["final"]["deterministic"][metric] for summary in summaries]
         totals = {summary["total_samples"] for summary in summaries}
         total = f"{min(totals):,}" if len(totals) == 1 else f"{min(totals):,} – {max(totals):,}"
-        sampled, *compared = _compared(rows, method, "final", metric)
+        sampled, *compared = _compared(rows, method, "final", metric, lead)
         cells = [method, _seeds(summaries), total, sampled, _spread(modal), *compared]
         if is_tested:
-            cells += _compared(rows, method, "test", metric)
+            cells += _compared(rows, method, "test", metric, lead)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _compared(rows: Summaries, method: str, evaluation: str, metric: str) -> tuple[str, str, str]:
-    """A method's metric in one evaluation, with sampled actions; in how many seeds GSL is ahead of it, and by what."""
-    reference = {summary["seed"]: summary[evaluation][metric] for summary in rows.get("gsl", [])}
+def _compared(rows: Summaries, method: str, evaluation: str, metric: str, lead: str) -> tuple[str, str, str]:
+    """A method's metric in one evaluation, with sampled actions; in how many seeds the lead is ahead, and by what."""
+    reference = {summary["seed"]: summary[evaluation][metric] for summary in rows.get(lead, [])}
     values = {summary["seed"]: summary[evaluation][metric] for summary in rows[method]}
     leads = [reference[seed] - value for seed, value in values.items() if seed in reference]
     spread = _spread(list(values.values()))
-    if method == "gsl" or not leads:
+    if method == lead or not leads:
         return spread, "–", "–"
     return spread, f"{sum(lead > 0 for lead in leads)} of {len(leads)}", f"{mean(leads):+.3f}"
 
 
 def stages_table(summaries: list[dict[str, Any]], metric: str = "success") -> str:
-    """What the stages before phase II came to in runs of method gsl, in Markdown."""
+    """What the stages before phase II came to in the leading method's runs, in Markdown."""
     shown = _NAMES.get(metric, metric)
     columns = ["seed", "H fired after (samples)", "generalist taken at", f"its {shown}", f"specialists' {shown}"]
     lines = ["| " + " | ".join([*columns, "kept episodes"]) + " |", "|---" * (len(columns) + 1) + "|"]

@@ -8,7 +8,7 @@ all are there. Controls of phase II start from the demonstrations of the GSL run
 summaries go to `benchmarks/results/<setting>/<method>/seed<k>.json`, with the figure and a table beside them.
 """
 
-from benchmarks.comparison import FROM_GSL, Comparison, Setting, main
+from benchmarks.comparison import USES_OF_DEMONSTRATIONS, Comparison, Setting, main
 
 MAZE = Comparison(
     module="maze_learning",
@@ -24,7 +24,7 @@ MAZE = Comparison(
             ),
         ),
     },
-    phases=(("gsl", "ppo", "gsl-scratch"), FROM_GSL),
+    phases=(("gsl", "ppo", "gsl-scratch"), USES_OF_DEMONSTRATIONS[1:]),
     seeds=10,
     note="""Success of the final policy, all goals alike: mean ± standard deviation over seeds (range).
 The setting, and what else was tried: [docs/maze.md](../../../docs/maze.md).

@@ -1,24 +1,27 @@
 """GSL against PPO and the controls of phase II on Meta-World, over seeds, at equal total samples.
 
     python -m benchmarks.meta_world_learning --runs runs/meta-world      # MT-10 and MT-50: days on 2 cores
-    python -m benchmarks.meta_world_learning --runs DIR --settings meta-world-mt10 --methods gsl ppo --seeds 0 1 2
+    python -m benchmarks.meta_world_learning --runs DIR --settings meta-world-mt10 --seeds 0 1 2 \
+        --methods gsl-classic ppo
 
 Runs that are finished are not run again and runs that were cut off are resumed, so the command can be repeated until
-all are there. GSL runs first: PPO gets its total samples, rounded up to a whole epoch, never fewer; the controls of
-phase II start from its demonstrations, and have its total. At the end the summaries go to
-`benchmarks/results/<setting>/<method>/seed<k>.json`, with the figure and the tables beside them.
+all are there. GSL with classic DAPG runs first: PPO gets its total samples, rounded up to a whole epoch, never fewer;
+the paper's form of DAPG and the controls of phase II start from its demonstrations, and have its total. At the end the
+summaries go to `benchmarks/results/<setting>/<method>/seed<k>.json`, with the figure and the tables beside them.
 """
 
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.comparison import FROM_GSL, Comparison, Setting, Summaries, main, run_directory
+from benchmarks.comparison import Comparison, Setting, Summaries, main, run_directory
 from gsljax.envs.meta_world import MT10, MT50
 from gsljax.errors import UserError
 from gsljax.gsl.checks import most_valid_steps
 from gsljax.run_directory import read_header, read_json
 
+LEAD = "gsl-classic"
+"""GSL with the classic form of DAPG, which does better here than the paper's smoothed one (method `gsl`)."""
 TASKS = {"meta-world-mt10": MT10, "meta-world-mt50": MT50}
 
 NOTE = """Success of the final policy in episodes of 500 steps, reached at any of them, all tasks alike: mean ± standard
@@ -31,7 +34,7 @@ def flags_of(runs: Path, setting: str, method: str, seed: int) -> list[str]:
     """PPO's total: the GSL run's of its seed, rounded up to whole epochs, of which alone a run of PPO consists."""
     if method != "ppo":
         return []
-    path = run_directory(runs, setting, "gsl", seed)
+    path = run_directory(runs, setting, LEAD, seed)
     if not (path / "summary.json").exists():
         raise UserError(f"PPO with seed {seed} needs the total samples of {path}, which is not finished.")
     total = read_json(path / "summary.json")["total_samples"]
@@ -51,8 +54,8 @@ def tasks_section(setting: str, rows: Summaries) -> str:
     """Each method's success on every task, and of GSL what came before its phase II, in Markdown."""
     tasks = {str(variation): task for variation, task in enumerate(TASKS[setting])}
     columns: dict[str, list[str]] = {}
-    if "gsl" in rows:
-        stages = [{record["name"]: record for record in summary["stages"]} for summary in rows["gsl"]]
+    if LEAD in rows:
+        stages = [{record["name"]: record for record in summary["stages"]} for summary in rows[LEAD]]
         columns["generalist at its plateau"] = _successes([stage["evaluation"] for stage in stages], tasks)
         columns["seeds with a specialist"] = [
             f"{sum(int(variation) in _with_specialist(stage) for stage in stages)}" for variation in tasks
@@ -85,7 +88,8 @@ META_WORLD = Comparison(
     module="meta_world_learning",
     description="GSL against PPO and the controls of phase II on Meta-World, over seeds.",
     settings={name: Setting(name) for name in TASKS},
-    phases=(("gsl",), ("ppo", *FROM_GSL)),
+    lead=LEAD,
+    phases=((LEAD,), ("ppo", "gsl", "gsl-bc", "gsl-no-demonstrations")),
     seeds=5,
     note=NOTE,
     flags_of=flags_of,

@@ -25,7 +25,7 @@ fi
 if [ ! -e "$out/meta_world.json" ]; then
   timeout 240 "$python" -m benchmarks.meta_world --json "$out/meta_world.json" --repeats 3 || exit 1
 fi
-for method in gsl ppo gsl-classic; do # PPO needs the total of the GSL run, classic DAPG its demonstrations
+for method in gsl-classic ppo gsl; do # PPO needs the total of the first, the paper's form of DAPG its demonstrations
   summary=$out/runs/meta-world-mt50/$method-0/summary.json
   [ -e "$summary" ] && continue
   "$python" -m benchmarks.meta_world_learning --runs "$out/runs" --settings meta-world-mt50 --methods "$method" \
@@ -34,4 +34,4 @@ for method in gsl ppo gsl-classic; do # PPO needs the total of the GSL run, clas
   exit
 done
 "$python" -m benchmarks.meta_world_learning --runs "$out/runs" --settings meta-world-mt50 \
-  --methods gsl ppo gsl-classic --seeds 0 --collect-only
+  --methods gsl-classic ppo gsl --seeds 0 --collect-only

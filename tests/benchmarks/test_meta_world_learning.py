@@ -25,17 +25,17 @@ def finished(path, summary):
 
 
 def test_calls_of_ppo_and_of_the_controls_follow_gsls_run(tmp_path):
-    with pytest.raises(UserError, match=r"^PPO with seed 3 needs the total samples of .*gsl-3, which is not"):
+    with pytest.raises(UserError, match=r"^PPO with seed 3 needs the total samples of .*gsl-classic-3, which is not"):
         flags_of(tmp_path, "meta-world-mt10", "ppo", 3)
-    finished(tmp_path / "meta-world-mt10" / "gsl-3", {"total_samples": 15_000})
-    calls = {method: command(META_WORLD, tmp_path, "meta-world-mt10", method, 3) for method in ("ppo", "gsl-bc")}
+    finished(tmp_path / "meta-world-mt10" / "gsl-classic-3", {"total_samples": 15_000})
+    calls = {method: command(META_WORLD, tmp_path, "meta-world-mt10", method, 3) for method in ("ppo", "gsl")}
     assert calls["ppo"][3:] == [
         "train", "meta-world-mt10", "--method", "ppo", "--seed", "3",
         "--run-dir", str(tmp_path / "meta-world-mt10" / "ppo-3"), "--total-samples", "16000",
     ]  # fmt: skip
-    assert calls["gsl-bc"][-2:] == ["--start-from", str(tmp_path / "meta-world-mt10" / "gsl-3")]
-    resumed = command(META_WORLD, tmp_path, "meta-world-mt10", "gsl", 3)
-    assert resumed[3:] == ["resume", str(tmp_path / "meta-world-mt10" / "gsl-3")]
+    assert calls["gsl"][-2:] == ["--start-from", str(tmp_path / "meta-world-mt10" / "gsl-classic-3")]
+    resumed = command(META_WORLD, tmp_path, "meta-world-mt10", "gsl-classic", 3)
+    assert resumed[3:] == ["resume", str(tmp_path / "meta-world-mt10" / "gsl-classic-3")]
 
 
 def test_the_table_of_tasks():
@@ -50,10 +50,13 @@ def test_the_table_of_tasks():
         return {"stages": stages, "final": on_tasks(success)}
 
     rows = {
-        "gsl": [of_gsl(0.8, [1, 1, 2, 2], {"1": 9, "2": 10}), of_gsl(0.6, [], {})],
+        "gsl-classic": [of_gsl(0.8, [1, 1, 2, 2], {"1": 9, "2": 10}), of_gsl(0.6, [], {})],
         "ppo": [{"stages": [], "final": on_tasks(0.25)}],
     }
     lines = tasks_section("meta-world-mt10", rows).splitlines()
-    assert "| task | generalist at its plateau | seeds with a specialist | demonstrations kept | gsl | ppo |" in lines
+    assert (
+        "| task | generalist at its plateau | seeds with a specialist | demonstrations kept | gsl-classic | ppo |"
+        in lines
+    )
     assert f"| {MT10[0]} | 1.00 | 0 | 0.0 | 1.00 | 1.00 |" in lines
     assert f"| {MT10[1]} | 0.10 | 1 | 4.5 | 0.70 | 0.25 |" in lines
