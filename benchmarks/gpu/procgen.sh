@@ -28,8 +28,12 @@ measure() { # NAME SECONDS MODULE ARGUMENTS...: one measurement, unless it is th
   [ -e "$file" ] && return
   echo "== $module: $(basename "$file")"
   [ "$(left)" -lt "$limit" ] && limit=$(left)
-  timeout "$limit" "$python" -m "benchmarks.$module" --json "$file" "$@" ||
-    echo "== not finished (exit status $?); what it had measured is in $file, if anything" >&2
+  [ "$limit" -lt 1 ] && return
+  if timeout "$limit" "$python" -m "benchmarks.$module" --json "$file.part" "$@"; then
+    mv "$file.part" "$file"
+  else
+    echo "== not finished (exit status $?), measured again next time; what there is lies in $file.part, if anything" >&2
+  fi
 }
 
 "$python" -c 'import jax; print("devices:", jax.devices(), "jax", jax.__version__)' || exit 1

@@ -159,16 +159,21 @@ def work(connection: Connection, memory: mmap.mmap, setup: Setup) -> None:
     arrays = LaneArrays(memory, setup.layout, setup.num_rows)
     lanes = {lane.row: Lane(lane, setup.make) for lane in setup.lanes}
     while True:
-        command: Command = connection.recv()
-        try:
-            step = lanes[command.row].answer(arrays.action[command.row].copy(), command.is_reset)
-            arrays.write(command.row, step)
-        except UserError as error:
-            connection.send(Failure(str(error), is_users=True))
-        except Exception:  # told to the process that waits, which stops with it
-            connection.send(Failure(traceback.format_exc(), is_users=False))
-        else:
-            connection.send(command.row)
+        commands: list[Command] = connection.recv()
+        for command in commands:
+            connection.send(_answer(arrays, lanes, command))
+
+
+def _answer(arrays: LaneArrays, lanes: dict[int, Lane], command: Command) -> int | Failure:
+    """The row whose answer lies in the shared memory now, or why there is none."""
+    try:
+        step = lanes[command.row].answer(arrays.action[command.row].copy(), command.is_reset)
+        arrays.write(command.row, step)
+    except UserError as error:
+        return Failure(str(error), is_users=True)
+    except Exception:  # told to the process that waits, which stops with it
+        return Failure(traceback.format_exc(), is_users=False)
+    return command.row
 
 
 def main(pipe: int, memory_file: int) -> None:

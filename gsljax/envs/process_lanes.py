@@ -10,7 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from multiprocessing import Pipe
 from typing import NamedTuple
 
@@ -59,6 +59,11 @@ class ProcessLanes:
             pickle.dumps(make)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise UserError(f"{spec.name} is made by {make!r}, which cannot be sent to a process: {error}.") from None
+        if getattr(make, "__module__", None) == "__main__":
+            raise UserError(
+                f"{spec.name} is made by {make!r} of the script that runs, which a process cannot import: put it into "
+                "a module of its own."
+            )
         self._spec, self._make = spec, make
         self._num_workers = num_workers or _cores()
         self._crew: _Crew | None = None
@@ -66,6 +71,10 @@ class ProcessLanes:
     def open_pool(self, variations: tuple[int, ...], seeds: list[int], num_threads: int) -> "ProcessPool":
         """A pool of lanes that all play one variation, see `gsljax.envs.pools.OpenPool`."""
         del num_threads  # the workers are shared
+        if len(variations) != 1:
+            raise UserError(
+                f"A lane of {self._spec.name} plays one variation, so that its pools cannot draw from several."
+            )
         (variation,) = variations
         if self._crew is None or not self._crew.is_gathering:
             self._crew = _Crew(self._spec, self._make, self._num_workers)
@@ -128,9 +137,11 @@ class _Worker:
         with contextlib.suppress(OSError):  # it has died already, which whoever reads from it finds out
             self.connection.send(setup)
 
-    def end(self) -> int:
-        """End it at once, as it has nothing to save; its exit status."""
+    def end(self, grace: float = 0.0) -> int:
+        """End it, as it has nothing to save, if it does not end by itself within `grace` seconds; its exit status."""
         self.connection.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(grace)
         self._process.kill()
         return self._process.wait()
 
@@ -175,8 +186,7 @@ class _Crew:
         if self._workers is None:
             self.is_gathering = False
             self._workers = _Workers(self._spec, self._make, self._places)
-            for row in self._waiting:
-                self._workers.ask(range(row, row + 1), None)
+            self._workers.ask(self._waiting, None)
         return self._workers.answer(rows)
 
     def leave(self, rows: range) -> None:
@@ -209,12 +219,11 @@ class _Workers:
             self.end()
             raise
 
-    def ask(self, rows: range, action: np.ndarray | None) -> None:
+    def ask(self, rows: Sequence[int], action: np.ndarray | None) -> None:
         """Begin a step, or with no action an episode."""
         if action is not None:
-            self._arrays.action[rows.start : rows.stop] = action
-        for row in rows:
-            self._command(row, is_reset=action is None)
+            self._arrays.action[np.asarray(rows)] = action
+        self._command(rows, is_reset=action is None)
 
     def answer(self, rows: range) -> PoolStep:
         """Wait for what `ask` began; copies, as the workers go on writing."""
@@ -242,12 +251,18 @@ class _Workers:
         )
         return _Worker(Setup(self._layout, len(self._places), self._make, lanes), self._file.fileno())
 
-    def _command(self, row: int, is_reset: bool) -> None:
-        self._asked[row] = True
-        if self._must_reset[row]:
-            is_reset, self._must_reset[row], self._lost[row] = True, False, True
-        with contextlib.suppress(OSError):  # it has died, which the one that reads its answer finds out
-            self._workers[self._places[row].worker].connection.send(Command(row, is_reset))
+    def _command(self, rows: Iterable[int], is_reset: bool) -> None:
+        """Tell every worker of its rows in one message: many would fill the pipe before their answers are read."""
+        of_workers: dict[int, list[Command]] = {}
+        for row in rows:
+            self._asked[row] = True
+            must_reset = bool(self._must_reset[row])
+            self._lost[row] |= must_reset
+            self._must_reset[row] = False
+            of_workers.setdefault(self._places[row].worker, []).append(Command(row, is_reset or must_reset))
+        for number, commands in of_workers.items():
+            with contextlib.suppress(OSError):  # it has died, which the one that reads its answer finds out
+                self._workers[number].connection.send(commands)
 
     def _read(self, number: int) -> None:
         """One answer of a worker, whichever pool it is for."""
@@ -265,7 +280,7 @@ class _Workers:
 
     def _replace(self, number: int) -> None:
         """Start another worker in place of a dead one: the episodes of its lanes are lost, and begin anew."""
-        status = self._workers[number].end()
+        status = self._workers[number].end(grace=1.0)
         self._deaths[number] += 1
         self._deaths_in_a_row[number] += 1
         if self._deaths_in_a_row[number] > MOST_DEATHS:
@@ -276,9 +291,7 @@ class _Workers:
         self._workers[number] = self._begin(number)
         rows = [row for row, place in enumerate(self._places) if place.worker == number]
         self._must_reset[rows] = True
-        for row in rows:
-            if self._asked[row]:
-                self._command(row, is_reset=True)
+        self._command([row for row in rows if self._asked[row]], is_reset=True)
 
 
 def _layout(spec: EnvSpec) -> LaneLayout:

@@ -18,6 +18,11 @@ def check_against(config: GSLConfig, spec: EnvSpec) -> None:
     Raises:
       UserError: naming the field.
     """
+    if spec.variation_names and len(spec.variation_names) != spec.num_variations:
+        raise UserError(
+            f"{spec.name} has {len(spec.variation_names)} variation_names, but must have none or one for each of its "
+            f"{spec.num_variations} variations."
+        )
     for name in config.training_stages:
         _check_stage(name, config, spec)
     _check_handing_on(config)

@@ -237,7 +237,8 @@ class GSLConfig:
     on each subset goes on after it. 0 trains all of them to the end."""
     mastery: float | None = None
     """Mean of the plateau's metric over its last 20 epochs from which on a specialist rests (after the trials): it has
-    mastered its variations, and the samples that it would take go to the others. None trains all of them to the end."""
+    mastered its variations, and the samples that it would take go to the others, or to phase II where all rest. Its
+    environments stand still beside pools. None trains all of them to the end."""
     explore_up_to: float | None = None
     """Mean score of a specialist's variations, in the plateau's metric, up to which it starts with
     specialist.initial_std; better ones keep the generalist's std. None starts all of them with it (as gsl-scratch
@@ -301,6 +302,15 @@ class GSLConfig:
             raise UserError(
                 f"trial_share is {self.trial_share}, but must be at least 0 and below specialist_share "
                 f"({self.specialist_share}), of which it is a part."
+            )
+        if self.mastery is not None and self.specialist.anneal:
+            raise UserError(
+                "mastery is set and specialist.anneal too, but those who get the others' samples would learn nothing "
+                "from them: their learning rate is 0 by then."
+            )
+        if self.fresh_noise_steps > 1 and self.fresh_specialists == 0 and self.method != "gsl-scratch":
+            raise UserError(
+                f"fresh_noise_steps is {self.fresh_noise_steps}, but fresh_specialists is 0: nobody would hold it."
             )
         if self.trial_share > 0 and self.specialists_per_subset == 1:
             raise UserError(

@@ -20,7 +20,7 @@ DESCRIPTIONS = {
     "generalist": "generalist on all variations, until it stops improving",
     "evaluation": "generalist on every variation",
     "fine_tuning": "generalist on its worst variations",
-    "specialists": "specialists, cloned from the generalist",
+    "specialists": "specialists, each on its variations",
     "demonstrations": "demonstrations of the best specialists",
     "imitation": "generalist with demonstrations",
     "trials": "several specialists on each subset, of which the best goes on",

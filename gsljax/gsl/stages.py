@@ -184,7 +184,9 @@ def _candidates(
     members = np.repeat(subsets, each, axis=0)
     fresh = np.tile(np.arange(each) >= each - config.fresh_specialists, len(subsets))
     params = explores = None
-    if config.method != "gsl-scratch":
+    if config.method == "gsl-scratch":
+        fresh[:] = True
+    else:
         params = clone(origin.params, len(members))
         if config.explore_up_to is not None:
             explores = scores[members].mean(axis=1) <= config.explore_up_to
@@ -202,8 +204,9 @@ def _best_specialists(experiment: Experiment, candidates: TrainingStage) -> Trai
 def _standings(experiment: Experiment, name: str) -> np.ndarray:
     """A number for each member of a finished stage, `[P]`: the higher, the better it stood at the end.
 
-    That is the mean of the plateau's metric, and of equal ones the mean return: what is trapped may collect more than
-    what has begun to succeed. The end is a quarter of the stage's epochs, the last in which an episode of its ended.
+    That is the mean of the plateau's metric, of equal ones the mean return, then the place: what is trapped may collect
+    more than what has begun to succeed. The end is a quarter of the stage's epochs, the last in which an episode of its
+    ended.
     """
     lines = experiment.directory.metrics(name)
     late = max(1, len(lines) // 4)
@@ -213,7 +216,8 @@ def _standings(experiment: Experiment, name: str) -> np.ndarray:
         known = [column[~np.isnan(column)][-late:] for column in values.T]
         return [np.mean(last).item() if len(last) else -np.inf for last in known]
 
-    worst_first = np.lexsort((means("return"), means(experiment.config.plateau.metric)))
+    returns, scores = means("return"), means(experiment.config.plateau.metric)
+    worst_first = np.lexsort((-np.arange(len(scores)), returns, scores))
     return np.argsort(worst_first).astype(float)
 
 

@@ -160,6 +160,13 @@ def test_exactly_the_asked_number_of_whole_episodes_is_played_although_a_worker_
         assert episode.final_observation[1] == HORIZON
 
 
+def test_one_worker_answers_for_more_lanes_than_its_pipe_holds_messages():
+    count = 700
+    assignment = PoolAssignment(np.arange(count, dtype=np.uint32)[None], np.zeros((1, count, 1), np.int32))
+    with lanes_of(Clock, num_workers=1).open(assignment) as live:
+        assert step_all(live, np.zeros((1, count, 2), np.float32)).valid.all()
+
+
 def test_a_worker_that_dies_again_and_again_is_an_error():
     with pytest.raises(UserError, match=rf"has died {MOST_DEATHS + 1} times \(at last with status 7\)"):
         opened(Stillborn, choices=((0,),), num_workers=1)
@@ -227,6 +234,12 @@ def test_workers_end_with_the_process_that_started_them(end):
 def test_what_cannot_be_sent_to_a_process_is_refused():
     with pytest.raises(UserError, match="cannot be sent to a process"):
         ProcessLanes(SPEC, lambda variation: Clock(variation))
+    of_a_script = type("OfAScript", (Clock,), {"__module__": "__main__"})
+    setattr(sys.modules["__main__"], "OfAScript", of_a_script)  # noqa: B010, so that it pickles
+    with pytest.raises(UserError, match="of the script that runs, which a process cannot import"):
+        ProcessLanes(SPEC, of_a_script)
+    with pytest.raises(UserError, match=r"^A lane of clock plays one variation, so that its pools cannot draw"):
+        ProcessLanes(SPEC, Clock).open_pool((0, 1), [5], 1)
     with pytest.raises(UserError, match="num_workers is 0, but must be at least 1"):
         ProcessLanes(SPEC, Clock, num_workers=0)
     assert isinstance(lanes_of(Clock), Pools)

@@ -160,6 +160,14 @@ def test_sizes_that_just_fit_are_taken(changes):
     check_against(changed(**changes), SPEC)
 
 
+def test_there_is_a_name_for_each_variation_or_for_none():
+    check_against(CONFIG, SPEC._replace(variation_names=("a", "b", "c", "d", "e")))
+    with pytest.raises(
+        UserError, match=r"^BrushMaze has 2 variation_names, but must have none or one for each of its 5"
+    ):
+        check_against(CONFIG, SPEC._replace(variation_names=("a", "b")))
+
+
 def test_success_must_be_reported_to_be_watched():
     config = changed(plateau__metric="success")
     check_against(config, SPEC)

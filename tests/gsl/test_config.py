@@ -78,6 +78,11 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
             for value in (-0.1, 0.2, float("nan"))
         ),
         ({"trial_share": 0.1}, r"^trial_share is 0\.1, but specialists_per_subset is 1, which leaves a trial nothing"),
+        (
+            {"mastery": 0.9, "specialist__anneal": True},
+            r"^mastery is set and specialist\.anneal too, but those who get the others' samples would learn nothing",
+        ),
+        ({"fresh_noise_steps": 4}, "^fresh_noise_steps is 4, but fresh_specialists is 0: nobody would hold it[.]$"),
         ({"num_specialists": 3}, r"^num_specialists is 3, but must divide num_low_performing \(5\), so that"),
         ({"num_low_performing": 4}, r"^num_specialists is 5, but must divide num_low_performing \(4\), so that"),
         ({"generalist__lanes": 0}, r"^The number of lanes is 0, but must be at least 1\.$"),

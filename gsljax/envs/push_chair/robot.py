@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 
 from gsljax.envs.push_chair import without_vulkan
 from gsljax.envs.push_chair.observation import RobotReading
-from gsljax.files import write_atomically
+from gsljax.errors import UserError
+from gsljax.files import reason
 
 HAS_VULKAN = without_vulkan.prepare()
 _sapien: Any = importlib.import_module("sapien")
@@ -58,9 +60,15 @@ def urdf_path() -> str:
     text = text.replace(".dae", ".glb").replace('filename="', f'filename="{folder}/')
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gsljax"
     path = cache / f"{UID}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.urdf"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda file: file.write(text.encode()))
+    if not path.exists():  # every worker may be the first, so each writes a file of its own and puts it there whole
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache) as own:
+                whole = Path(own) / path.name
+                whole.write_text(text, encoding="utf-8")
+                whole.replace(path)
+        except OSError as error:
+            raise UserError(f"The robot's description {path} cannot be written ({reason(error)}).") from error
     return str(path)
 
 
