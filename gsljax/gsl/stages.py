@@ -217,7 +217,7 @@ def _standings(experiment: Experiment, name: str) -> np.ndarray:
         return [np.mean(last).item() if len(last) else -np.inf for last in known]
 
     returns, scores = means("return"), means(experiment.config.plateau.metric)
-    worst_first = np.lexsort((-np.arange(len(scores)), returns, scores))
+    worst_first = np.lexsort(np.array([-np.arange(len(scores)), returns, scores]))
     return np.argsort(worst_first).astype(float)
 
 
