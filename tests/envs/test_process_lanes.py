@@ -202,10 +202,12 @@ def test_closing_does_not_wait_for_a_step_under_way_and_leaves_nothing():
 def test_workers_end_with_the_process_that_started_them(end):
     """Ctrl-C goes to a whole process group; a kill leaves no time to close anything."""
     program = """
+        import signal
         import numpy as np
         from gsljax.envs import PoolAssignment
         from tests.envs.test_process_lanes import Slow, lanes_of
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         assignment = PoolAssignment(np.zeros((1, 2), np.uint32), np.zeros((1, 2, 1), np.int32))
         with lanes_of(Slow).open(assignment) as live:
             print(*live.observation(0)[0, :, 3].astype(int), *live.observation(1)[0, :, 3].astype(int), flush=True)
