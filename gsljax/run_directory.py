@@ -145,12 +145,13 @@ class RunDirectory:
             os.truncate(self.path / "metrics.jsonl", metrics_bytes)
 
     def metrics(self, stage: str) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl` that belong to a stage."""
+        """The lines of `metrics.jsonl` that belong to a stage; of a complete one, whatever a kill left after them."""
         if not self.metrics_bytes:
             return []
         path = self.path / "metrics.jsonl"
         try:
-            records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            content = path.read_bytes()[: (self.stage(stage) or {}).get("metrics_bytes")]
+            records = [json.loads(line) for line in content.decode("utf-8").splitlines()]
             return [record for record in records if record["stage"] == stage]
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"The file {path} cannot be read ({reason(error)}).") from error
