@@ -139,18 +139,24 @@ class RunDirectory:
         """Cut `metrics.jsonl` back to a recorded length, by default to the end of the last complete stage."""
         if metrics_bytes is None:
             metrics_bytes = int(self.stages[-1]["metrics_bytes"]) if self.stages else 0
-        if self.metrics_bytes < metrics_bytes:
-            raise UserError(f"The run directory {self.path} is damaged: metrics.jsonl is shorter than its records say.")
+        self._require_metrics(metrics_bytes)
         if self.metrics_bytes > metrics_bytes:
             os.truncate(self.path / "metrics.jsonl", metrics_bytes)
 
+    def _require_metrics(self, metrics_bytes: int) -> None:
+        if self.metrics_bytes < metrics_bytes:
+            raise UserError(f"The run directory {self.path} is damaged: metrics.jsonl is shorter than its records say.")
+
     def metrics(self, stage: str) -> list[dict[str, Any]]:
         """The lines of `metrics.jsonl` that belong to a stage; of a complete one, whatever a kill left after them."""
+        record = self.stage(stage)
+        if record is not None:
+            self._require_metrics(record["metrics_bytes"])
         if not self.metrics_bytes:
             return []
         path = self.path / "metrics.jsonl"
         try:
-            content = path.read_bytes()[: (self.stage(stage) or {}).get("metrics_bytes")]
+            content = path.read_bytes()[: record["metrics_bytes"] if record else None]
             records = [json.loads(line) for line in content.decode("utf-8").splitlines()]
             return [record for record in records if record["stage"] == stage]
         except (OSError, ValueError, TypeError, KeyError) as error:
