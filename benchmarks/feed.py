@@ -105,6 +105,15 @@ def raw_pools(case: Case) -> list[Any]:
     return [adapter._pool for adapter in adapters]
 
 
+def step_raw(pools: list[Any], actions: np.ndarray) -> None:
+    """Step EnvPool's own pools with actions `[T, pools, lanes, ...]`: all are sent to before one is received from."""
+    for of_pools in actions:
+        for pool, action in zip(pools, of_pools, strict=True):
+            pool.send(action)
+        for pool in pools:
+            pool.recv()
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))
@@ -137,11 +146,7 @@ def rows_of(case: Case, steps: int, network_steps: int, repeats: int) -> list[Ro
     raw_played = played.reshape(steps, len(raw), lanes_each, *played.shape[3:]).astype(raw_type)
 
     def raw_loop() -> None:
-        for actions in raw_played:
-            for pool, action in zip(raw, actions, strict=True):
-                pool.send(action)
-            for pool in raw:
-                pool.recv()
+        step_raw(raw, raw_played)
 
     def feed_loop() -> None:
         halves = range(len(live.halves))

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.feed import Case, opened, random_actions, raw_pools
+from benchmarks.feed import Case, opened, random_actions, raw_pools, step_raw
 from benchmarks.reporting import Row, arguments, interleaved_medians, report
 from gsljax.envs import GymnasiumAdapter, Pools
 from gsljax.envs.meta_world import MT10, meta_world
@@ -77,16 +77,9 @@ def rows_of(case: Case, settings: TrainingConfig, steps: int, repeats: int) -> l
     each = case.all_lanes // len(raw)
     by_pool = played.reshape(steps, len(raw), each, played.shape[-1]).astype(np.float64)
 
-    def raw_loop() -> None:
-        for actions in by_pool:
-            for pool, action in zip(raw, actions, strict=True):
-                pool.send(action)
-            for pool in raw:
-                pool.recv()
-
     with opened(case) as live:
         training = Training(case, live, settings, steps)
-        programs = {"raw": raw_loop, "collect": training.collect, "epoch": training.epoch}
+        programs = {"raw": partial(step_raw, raw, by_pool), "collect": training.collect, "epoch": training.epoch}
         seconds = interleaved_medians(programs, repeats)
     rate = {name: case.all_lanes * steps / one for name, one in seconds.items()}
     rows: list[Row] = [
