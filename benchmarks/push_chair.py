@@ -60,7 +60,7 @@ def step_all(live: LivePools, actions: np.ndarray) -> None:
 
 def worker_mebibytes() -> float:
     """Mean resident memory of this process's workers."""
-    command = ["ps", "-o", "rss=,args=", "--ppid", str(os.getpid())]
+    command = ["ps", "-ww", "-o", "rss=,args=", "--ppid", str(os.getpid())]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     return statistics.mean(int(line.split()[0]) / 1024 for line in listed if "lane_process" in line)
 

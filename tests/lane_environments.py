@@ -1,6 +1,7 @@
 """Environments with known values for tests of lanes in worker processes; workers import this module."""
 
 import os
+import subprocess
 import time
 
 import numpy as np
@@ -69,3 +70,10 @@ class Slow(Clock):
     def step(self, action):
         time.sleep(60)
         return super().step(action)
+
+
+def workers():
+    """Ids of this process's worker processes; -ww since `ps` cuts its lines at COLUMNS otherwise."""
+    command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(os.getpid())]
+    listed = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    return [int(line.split()[0]) for line in listed if "lane_process" in line]

@@ -19,7 +19,7 @@ from gsljax.envs.process_lanes import MOST_DEATHS, ProcessLanes
 from gsljax.episodes import play_episodes
 from gsljax.errors import UserError
 from gsljax.types import ActionSpec, EnvSpec
-from tests.lane_environments import HORIZON, Clock, Failing, Mortal, Slow, Stillborn
+from tests.lane_environments import HORIZON, Clock, Failing, Mortal, Slow, Stillborn, workers
 
 ROOT = Path(__file__).parents[2]
 SPEC = EnvSpec("clock", 3, (4,), "float32", ActionSpec(dimension=2), HORIZON, has_success=True)
@@ -44,12 +44,6 @@ def step_all(live, action):
         live.send(half, action[:, lanes])
     parts = [live.receive(half) for half in range(len(live.halves))]
     return jax.tree.map(lambda *each: np.concatenate(each, axis=1), *parts)
-
-
-def workers():
-    """Ids of this process's worker processes."""
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "lane_process" in line]
 
 
 def is_running(pid):

@@ -15,6 +15,7 @@ from gsljax.envs.lane_worker import Lane, WorkerLane
 from gsljax.envs.push_chair import push_chair
 from gsljax.envs.push_chair.lane import PushChairLane
 from gsljax.errors import UserError
+from tests.lane_environments import workers
 from tests.maniskill import PACKAGES
 
 with_maniskill = pytest.mark.skipif(
@@ -66,8 +67,7 @@ def test_a_worker_that_is_killed_costs_its_lanes_an_episode():
     with push_chair(horizon=20, num_workers=1).open(ASSIGNMENT) as live:
         first = observations(live)
         assert step_all(live, calm).valid.all()
-        listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-        (worker,) = (int(line.split()[0]) for line in listed.stdout.splitlines() if "lane_process" in line)
+        (worker,) = workers()
         os.kill(worker, signal.SIGKILL)
         os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)
         lost = step_all(live, calm)
