@@ -1,7 +1,6 @@
 """What the comparisons of methods by whole runs share: making the runs, and collecting what is committed of them."""
 
 import argparse
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,12 +9,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from benchmarks.kept_runs import keep, kept_runs, kept_summaries
 from gsljax.errors import UserError
 from gsljax.files import write_atomically
 from gsljax.report.canvas import save
 from gsljax.report.curves import comparison_figure
-from gsljax.report.runs import load_run
-from gsljax.run_directory import read_json, write_json
 
 RESULTS = Path(__file__).parent / "results"
 USES_OF_DEMONSTRATIONS = ("gsl", "gsl-no-demonstrations", "gsl-bc", "gsl-classic")
@@ -141,37 +139,43 @@ def _test(comparison: Comparison, path: Path) -> None:
 def collect(
     comparison: Comparison, runs: Path, setting: str, methods: list[str], seeds: list[int], results: Path = RESULTS
 ) -> bool:
-    """Copy the summaries of one setting and write its figure and table; whether all were there.
+    """Keep the finished runs of one setting, and draw figure and tables of all that are kept there, earlier ones too.
 
-    A summary has the evaluation on held-out variations under `test`, where there is one.
+    Returns:
+      Whether all of the runs asked for are kept by now.
     """
-    paths = {(method, seed): run_directory(runs, setting, method, seed) for method in methods for seed in seeds}
-    finished = {which: path for which, path in paths.items() if (path / "summary.json").exists()}
-    for method, seed in sorted(paths.keys() - finished.keys()):
-        print(f"missing: {setting} {method} seed {seed}", file=sys.stderr)
-    if not finished:
-        return False
     folder = results / setting
-    rows: Summaries = {}
-    for (method, seed), path in finished.items():
-        target = folder / method / f"seed{seed}.json"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path / "summary.json", target)
-        if (path / "test.json").exists():
-            write_json(target, read_json(path / "summary.json") | {"test": read_json(path / "test.json")})
-        rows.setdefault(method, []).append(read_json(target))
-    save(comparison_figure([load_run(path) for path in finished.values()]), folder / "figure.png")
-    made_by = f"python -m benchmarks.{comparison.module} --runs DIR --settings {setting} --methods {' '.join(methods)} "
-    made_by += f"--seeds {' '.join(map(str, seeds))}"
+    is_complete = True
+    for method in methods:
+        for seed in seeds:
+            path, target = run_directory(runs, setting, method, seed), folder / method / f"seed{seed}"
+            if (path / "summary.json").exists():
+                keep(path, target)
+            elif not (target / "summary.json").exists():
+                is_complete = False
+                print(f"missing: {setting} {method} seed {seed}", file=sys.stderr)
+    rows = kept_summaries(folder, comparison.methods)
+    if not rows:
+        return False
+    if found := kept_runs(folder, comparison.methods):
+        save(comparison_figure(found), folder / "figure.png")
+    (folder / "README.md").write_text(_readme(comparison, setting, rows), encoding="utf-8")
+    print((folder / "README.md").read_text(encoding="utf-8"))
+    return is_complete
+
+
+def _readme(comparison: Comparison, setting: str, rows: Summaries) -> str:
+    """The command, the figure and the tables, in Markdown."""
+    all_seeds = sorted({summary["seed"] for summaries in rows.values() for summary in summaries})
+    made_by = f"python -m benchmarks.{comparison.module} --runs DIR --settings {setting} --methods {' '.join(rows)} "
+    made_by += f"--seeds {' '.join(map(str, all_seeds))}"
     text = f"# {setting}\n\n`{made_by}`\n\n![learning curves](figure.png)\n\n"
     text += f"{table(rows, comparison.metric, comparison.lead)}\n{comparison.note}"
     text += comparison.more(setting, rows)
     if comparison.lead in rows:
         shown = stages_table(rows[comparison.lead], comparison.metric)
         text += f"\n## On the way there (method {comparison.lead})\n\n{shown}"
-    (folder / "README.md").write_text(text, encoding="utf-8")
-    print(text)
-    return len(finished) == len(paths)
+    return text
 
 
 def table(rows: Summaries, metric: str = "success", lead: str = "gsl") -> str:

@@ -4,8 +4,9 @@
     python -m benchmarks.maze_learning --runs DIR --methods gsl ppo --seeds 0 1 2 --processes 2
 
 Runs that are finished are not run again and runs that were cut off are resumed, so the command can be repeated until
-all are there. Controls of phase II start from the demonstrations of the GSL run with their seed. At the end the
-summaries go to `benchmarks/results/<setting>/<method>/seed<k>.json`, with the figure and a table beside them.
+all are there. Controls of phase II start from the demonstrations of the GSL run with their seed. At the end
+settings, curves and summaries go to `benchmarks/results/<setting>/<method>/seed<k>/`, with the figure and a table of
+all runs that are kept there.
 """
 
 from benchmarks.comparison import USES_OF_DEMONSTRATIONS, Comparison, Setting, main

@@ -6,8 +6,9 @@
 
 Runs that are finished are not run again and runs that were cut off are resumed, so the command can be repeated until
 all are there. GSL with classic DAPG runs first: PPO gets its total samples, rounded up to a whole epoch, never fewer;
-the paper's form of DAPG and the controls of phase II start from its demonstrations, and have its total. At the end the
-summaries go to `benchmarks/results/<setting>/<method>/seed<k>.json`, with the figure and the tables beside them.
+the paper's form of DAPG and the controls of phase II start from its demonstrations, and have its total. At the end
+settings, curves and summaries go to `benchmarks/results/<setting>/<method>/seed<k>/`, with the figure and the tables of
+all runs that are kept there.
 """
 
 from pathlib import Path

@@ -5,8 +5,8 @@
 
 Runs that are finished are not run again and runs that were cut off are resumed, so the command can be repeated until
 all are there. GSL runs first: PPO gets its total samples and an epoch more, of which it spends at least GSL's total and
-less than the epoch more. Every finished run is evaluated on held-out levels. At the end the summaries go to
-`benchmarks/results/<setting>/<method>/seed<k>.json`, with the figure and the tables beside them.
+less than the epoch more. Every finished run is evaluated on held-out levels. At the end settings, curves and summaries
+go to `benchmarks/results/<setting>/<method>/seed<k>/`, with the figure and the tables of all runs that are kept there.
 
 What is scaled down, from the paper's 100M samples of 1024 levels: docs/procgen.md.
 """

@@ -82,8 +82,10 @@ def test_summaries_are_collected_with_their_held_out_evaluation(tmp_path, monkey
     finished(tmp_path / "runs" / "procgen-tiny" / "ppo-0", 0, 100, 0.4, 0.125)
     assert collect(PROCGEN, tmp_path / "runs", "procgen-tiny", ["gsl", "ppo"], [0], tmp_path / "results")
     folder = tmp_path / "results" / "procgen-tiny"
-    assert json.loads((folder / "ppo" / "seed0.json").read_text())["test"] == {"split": "test", "normalized": 0.125}
+    assert json.loads((folder / "ppo" / "seed0" / "test.json").read_text()) == {"split": "test", "normalized": 0.125}
     assert (folder / "figure.png").stat().st_size > 1000
     text = (folder / "README.md").read_text()
     assert "| 0.125 (0.12 – 0.12) | 1 of 1 | +0.125 |" in text and "docs/procgen.md" in text
     assert not collect(PROCGEN, tmp_path / "runs", "procgen-tiny", ["gsl", "ppo"], [0, 1], tmp_path / "results")
+    assert collect(PROCGEN, tmp_path / "no runs", "procgen-tiny", ["gsl", "ppo"], [0], tmp_path / "results")
+    assert (folder / "README.md").read_text() == text

@@ -1,0 +1,53 @@
+"""What is kept of finished runs: enough for figures and tables, without this machine's paths, over several calls."""
+
+import json
+
+import pytest
+
+from benchmarks.kept_runs import keep, kept_runs, kept_summaries
+from gsljax.errors import UserError
+
+EPOCH = {"stage": "specialists", "epoch": 3, "samples": 800, "return": 1.23456789, "success": 0.5, "kl": 0.1}
+MEMBERS = {"success": [1 / 3, None], "return": [2.0, 3.0], "kl": [0.0, 0.0]}
+
+
+def finished(path, seed, success=0.5, **settings):
+    path.mkdir(parents=True)
+    header = {"preset": "maze", "method": "gsl", "seed": seed, "start_from": str(path.parent / "gsl-7")}
+    header |= {"config": {"seed": seed, "method": "gsl", "total_samples": 800, "lanes": 4} | settings}
+    (path / "config.json").write_text(json.dumps(header))
+    (path / "metrics.jsonl").write_text(json.dumps(EPOCH | {"members": MEMBERS, "time": {"env": 1.0}}) + "\n")
+    (path / "summary.json").write_text(json.dumps({"seed": seed, "final": {"success": success}}))
+    return path
+
+
+def test_curves_settings_and_summary_are_kept_and_nothing_else(tmp_path):
+    keep(finished(tmp_path / "runs" / "gsl-1", 1), tmp_path / "gsl" / "seed1")
+    (run,) = kept_runs(tmp_path, ("gsl",))
+    kept = {"stage": "specialists", "epoch": 3, "samples": 800, "return": 1.235, "success": 0.5}
+    assert run.records == (kept | {"members": {"return": [2.0, 3.0], "success": [0.3333, None]}},)
+    assert run.seed == 1 and run.config["config"]["lanes"] == 4 and run.config["start_from"] == "gsl-7"
+    files = {path.name for path in (tmp_path / "gsl" / "seed1").iterdir()}
+    assert files == {"config.json", "metrics.jsonl", "summary.json"}
+
+
+def test_runs_of_several_calls_are_read_together_seed_by_seed(tmp_path):
+    for seed in (10, 2):
+        keep(finished(tmp_path / "runs" / f"gsl-{seed}", seed, seed / 10), tmp_path / "gsl" / f"seed{seed}")
+    (tmp_path / "gsl" / "seed2" / "test.json").write_text('{"success": 0.25}')
+    rows = kept_summaries(tmp_path, ("ppo", "gsl"))
+    assert list(rows) == ["gsl"] and [one["seed"] for one in rows["gsl"]] == [2, 10]
+    assert rows["gsl"][0]["test"] == {"success": 0.25} and "test" not in rows["gsl"][1]
+    (tmp_path / "gsl" / "seed2" / "metrics.jsonl").unlink()
+    assert kept_runs(tmp_path, ("gsl",)) is None
+
+
+def test_a_run_is_kept_again_but_not_beside_one_with_other_settings(tmp_path):
+    keep(finished(tmp_path / "runs" / "gsl-1", 1), tmp_path / "gsl" / "seed1")
+    changed = finished(tmp_path / "later" / "gsl-2", 2, lanes=8)
+    with pytest.raises(UserError, match=r"gsl-2 has other settings than .*seed1: keep it elsewhere, with --results\.$"):
+        keep(changed, tmp_path / "gsl" / "seed2")
+    assert not (tmp_path / "gsl" / "seed2").exists()
+    keep(finished(tmp_path / "later" / "gsl-1", 1, lanes=8), tmp_path / "gsl" / "seed1")
+    (run,) = kept_runs(tmp_path, ("gsl",))
+    assert run.config["config"]["lanes"] == 8
