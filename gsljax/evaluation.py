@@ -126,8 +126,9 @@ def evaluate_in_pools(
 
     Args:
       environment, act, state, variations, episodes, key, deterministic: as of `evaluate`.
-      most_lanes: that are open at once, if there are no more variations; many variations are played in turns.
+      most_lanes: that are open at once, or fewer if the environment says so; many variations are played in turns.
     """
+    most_lanes = min(most_lanes, environment.most_lanes or most_lanes)
     per_variation = most_divisor(episodes, max(1, most_lanes // len(variations)))
     policy = make_policy(act)
     returns, successes, samples = [], [], 0

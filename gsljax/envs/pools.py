@@ -42,11 +42,13 @@ class Pools:
       spec: see `EnvSpec`.
       open_pool: starts a pool, see `OpenPool`; it raises `UserError` if something is not installed.
       can_draw: whether one pool can draw uniformly from several variations (ids without repetition).
+      most_lanes: see `gsljax.envs.protocol.PooledEnvironment`.
     """
 
     spec: EnvSpec
     open_pool: OpenPool
     can_draw: Callable[[tuple[int, ...]], bool] = lambda variations: False
+    most_lanes: int | None = None
 
     def lanes_needed(self, variations: tuple[int, ...]) -> int:
         """The fewest lanes with which a member can play these variations: one where a pool draws, else one for each."""

@@ -115,6 +115,11 @@ class PooledEnvironment(Protocol):
         """What the rest of gsljax must know about it."""
         ...
 
+    @property
+    def most_lanes(self) -> int | None:
+        """The most lanes that evaluations should open, where opening one costs more than a few episodes; else None."""
+        ...
+
     def lanes_needed(self, variations: tuple[int, ...]) -> int:
         """The fewest lanes with which a member can play these variations (distinct ids)."""
         ...

@@ -93,7 +93,7 @@ def _play_in_pools(
     """As many variations of each member at a time as there are lanes for; only what is kept stays in memory."""
     act, wanted = experiment.acting.act, experiment.config.demonstrations
     count, width = players.variations.shape
-    at_once = max(1, most_lanes // count)
+    at_once = max(1, min(most_lanes, environment.most_lanes or most_lanes) // count)
     per_variation = max(1, players.episodes // width)
     lanes = most_divisor(per_variation, max(1, at_once // width))
     policy = make_policy(act)

@@ -356,6 +356,23 @@ def test_demonstrations_that_all_fail_the_filter_are_said_to(tmp_path):
         api.train(PRESET, dataclasses.replace(CONFIG, demonstrations=demonstrations), tmp_path / "run", quiet=True)
 
 
+def test_where_lanes_are_costly_evaluations_and_demonstrations_open_few(tmp_path, monkeypatch):
+    """4 lanes instead of 8 in the first evaluation and for the specialists' demonstrations, and of 16 in the last."""
+    opened = []
+
+    def recorded(pools, assignment):
+        opened.append(assignment.seed.size)
+        return OpenPools(pools, assignment)
+
+    monkeypatch.setattr(Pools, "open", recorded)
+    environment = dataclasses.replace(counting_pools(), most_lanes=4)
+    preset = Preset("costly", "few lanes", "seconds", CONFIG, lambda config: environment)
+    summary = api.train(preset, CONFIG, tmp_path / "run", quiet=True)
+    assert opened == [8, 4, 8, 4, 4, 8, 4, 4]  # training needs all of its own
+    demonstrated = next(stage for stage in summary["stages"] if stage["name"] == "demonstrations")
+    assert demonstrated["episodes"] == 12
+
+
 def test_an_evaluation_plays_the_first_episodes_of_every_lane_however_many_are_open():
     environment = counting_pools(action=ActionSpec(num_actions=3))
     algorithm = make_ppo(ActorCritic(environment.spec.action, (8,)), environment.spec, PPOConfig(minibatch_size=12))
