@@ -1,13 +1,16 @@
 """The comparison on Meta-World: PPO's total samples, and the table of tasks."""
 
+import importlib.util
 import json
 
 import pytest
 
 from benchmarks.comparison import command
-from benchmarks.meta_world_learning import META_WORLD, flags_of, tasks_section, whole_epochs
+from benchmarks.meta_world_learning import META_WORLD, TASKS, flags_of, tasks_section, whole_epochs
+from gsljax.cli import main as gsljax
 from gsljax.envs.meta_world import MT10
 from gsljax.errors import UserError
+from gsljax.presets import PRESETS
 
 CONFIG = {"baseline": {"lanes": 40}, "rollout_steps": 201, "env": {"horizon": 200}}
 
@@ -36,6 +39,20 @@ def test_calls_of_ppo_and_of_the_controls_follow_gsls_run(tmp_path):
     assert calls["gsl"][-2:] == ["--start-from", str(tmp_path / "meta-world-mt10" / "gsl-classic-3")]
     resumed = command(META_WORLD, tmp_path, "meta-world-mt10", "gsl-classic", 3)
     assert resumed[3:] == ["resume", str(tmp_path / "meta-world-mt10" / "gsl-classic-3")]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("envpool") is None, reason="EnvPool is not installed")
+@pytest.mark.parametrize("setting", META_WORLD.settings)
+def test_every_setting_can_begin(setting, tmp_path, monkeypatch):
+    """The very flags, as the command line reads them; what they begin is not run."""
+    begun = []
+    monkeypatch.setattr("gsljax.api._execute", lambda preset, config, *others: begun.append((preset, config)) or {})
+    monkeypatch.setattr("gsljax.cli._use_compilation_cache", lambda: None)
+    gsljax(command(META_WORLD, tmp_path, setting, "gsl-classic", 0)[3:])
+    ((preset, config),) = begun
+    assert preset is PRESETS[META_WORLD.settings[setting].preset] and config.method == "gsl-classic"
+    assert config.env.benchmark == setting.split("-")[2] and len(TASKS[setting]) == int(config.env.benchmark[2:])
+    assert config.generalist.ppo == preset.config.generalist.ppo
 
 
 def test_the_table_of_tasks():
