@@ -58,11 +58,11 @@ def kept_summaries(folder: Path, methods: tuple[str, ...]) -> dict[str, list[dic
     return rows
 
 
-def kept_runs(folder: Path, methods: tuple[str, ...]) -> list[Run] | None:
-    """Load the runs kept in `folder` for a figure; None if the curves of one were not kept."""
+def kept_runs(folder: Path, methods: tuple[str, ...]) -> list[Run]:
+    """Load the runs kept in `folder` for a figure; no run at all if the curves of one were not kept."""
     paths = [path for method in methods for path in _by_seed(folder / method)]
     if any(not (path / "metrics.jsonl").exists() for path in paths):
-        return None
+        return []
     return [load_run(path) for path in paths]
 
 

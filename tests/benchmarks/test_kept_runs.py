@@ -39,7 +39,7 @@ def test_runs_of_several_calls_are_read_together_seed_by_seed(tmp_path):
     assert list(rows) == ["gsl"] and [one["seed"] for one in rows["gsl"]] == [2, 10]
     assert rows["gsl"][0]["test"] == {"success": 0.25} and "test" not in rows["gsl"][1]
     (tmp_path / "gsl" / "seed2" / "metrics.jsonl").unlink()
-    assert kept_runs(tmp_path, ("gsl",)) is None
+    assert kept_runs(tmp_path, ("gsl",)) == []
 
 
 def test_a_run_is_kept_again_but_not_beside_one_with_other_settings(tmp_path):
