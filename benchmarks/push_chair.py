@@ -35,7 +35,7 @@ def drawn_actions(steps: int, lanes: int) -> np.ndarray:
 
 def raw_rate(mode: Mode, frequency: int, steps: int, repeats: int) -> float:
     """Steps per second of one chair in this process."""
-    lane, actions = make_lane(0, mode, frequency, horizon=10**9), drawn_actions(steps, 1)[:, 0, 0]
+    lane, actions = make_lane(0, (0,), mode, frequency, horizon=10**9), drawn_actions(steps, 1)[:, 0, 0]
     seconds = []
     for repeat in range(repeats + 1):
         lane.reset(repeat)

@@ -29,6 +29,8 @@ class PushChairSceneConfig:
     """Steps of an episode."""
     num_workers: int | None = None
     """The most worker processes, each with PyTorch and ManiSkill in its memory; None for the number of cores."""
+    chairs: tuple[str, ...] = ()
+    """Names of the chairs to push; empty for all eight."""
 
     def __post_init__(self):
         if self.physics_frequency < 20 or self.physics_frequency % 20:
@@ -132,7 +134,7 @@ def _environment_of(mode: Mode) -> Callable[[Any], Pools]:
 
 def _film_style_of(mode: Mode) -> Callable[[Any], FilmStyle]:
     """Robot and chair in the target's frame, from above and from the side."""
-    return lambda config: push_chair_film(list(CHAIRS), spec_of(mode).cloud_layout)
+    return lambda config: push_chair_film(list(config.env.chairs or CHAIRS), spec_of(mode).cloud_layout)
 
 
 PUSH_CHAIR = (

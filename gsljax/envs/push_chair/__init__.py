@@ -5,6 +5,7 @@ Each of eight procedural chairs is a variation. docs/push_chair.md says what dif
 
 import functools
 import typing
+from collections.abc import Sequence
 
 from gsljax.envs.pools import Pools
 from gsljax.envs.process_lanes import ProcessLanes
@@ -21,9 +22,13 @@ MOST_LANES = 32
 
 
 def push_chair(
-    mode: Mode = "state", physics_frequency: int = 100, horizon: int = HORIZON, num_workers: int | None = None
+    mode: Mode = "state",
+    physics_frequency: int = 100,
+    horizon: int = HORIZON,
+    num_workers: int | None = None,
+    chairs: Sequence[str] = (),
 ) -> Pools:
-    """The eight chairs; variation v is the v-th of `CHAIRS`, and every reset draws poses and frictions anew.
+    """The eight chairs, or some; variation v is the v-th of them, and every reset draws poses and frictions anew.
 
     An episode never terminates: it is truncated at the horizon, and is a success if any of its steps was one. Actions
     are `[22]` in [-1, 1]: velocities of the base and the arms, positions of the fingers, at 20 Hz.
@@ -35,6 +40,7 @@ def push_chair(
       physics_frequency: in Hz, a multiple of 20; the original's is 500, which is slower.
       horizon: steps of an episode, 200 in the original.
       num_workers: the most processes that step the lanes; None for the number of cores.
+      chairs: names of those to push, from `CHAIRS`; all of them if there are none. The one-hot id has all eight.
 
     Raises:
       UserError: if an argument is out of range, or ManiSkill or PyTorch is not installed.
@@ -45,26 +51,38 @@ def push_chair(
         raise UserError(f"PushChair's physics_frequency is {physics_frequency}, but must be a multiple of 20.")
     if horizon < 1:
         raise UserError(f"PushChair's horizon is {horizon}, but must be at least 1.")
+    played = _names(chairs)
     for package in ("torch", "mani_skill"):
         require(package, "PushChair", "maniskill")
-    spec = spec_of(mode, horizon)
-    make = functools.partial(make_lane, mode=mode, physics_frequency=physics_frequency, horizon=horizon)
+    spec = spec_of(mode, horizon, played)
+    ids = tuple(list(CHAIRS).index(name) for name in played)
+    make = functools.partial(make_lane, chairs=ids, mode=mode, physics_frequency=physics_frequency, horizon=horizon)
     return Pools(spec, ProcessLanes(spec, make, num_workers).open_pool, most_lanes=MOST_LANES)
 
 
-def spec_of(mode: Mode, horizon: int = HORIZON) -> EnvSpec:
+def _names(chairs: Sequence[str]) -> tuple[str, ...]:
+    """Of all chairs if none are given."""
+    for name in chairs:
+        if name not in CHAIRS:
+            raise UserError(f"PushChair has no chair {name!r}; there are: {', '.join(CHAIRS)}.")
+    if len(set(chairs)) != len(chairs):
+        raise UserError("PushChair's chairs name one of them twice, but each can be a variation once.")
+    return tuple(chairs) or tuple(CHAIRS)
+
+
+def spec_of(mode: Mode, horizon: int = HORIZON, chairs: Sequence[str] = tuple(CHAIRS)) -> EnvSpec:
     """What `push_chair` says of itself, which needs nothing to be installed."""
     is_cloud = mode == "cloud"
     return EnvSpec(
         name="PushChair",
-        num_variations=len(CHAIRS),
+        num_variations=len(chairs),
         observation_shape=(CLOUD_LAYOUT.size if is_cloud else CLOUD_LAYOUT.state + CHAIR_STATE + len(CHAIRS),),
         observation_dtype="uint8" if is_cloud else "float32",
         action=ActionSpec(dimension=NUM_ACTIONS, low=-1.0, high=1.0),
         horizon=horizon,
         has_success=True,
         cloud_layout=CLOUD_LAYOUT if is_cloud else None,
-        variation_names=tuple(CHAIRS),
+        variation_names=tuple(chairs),
     )
 
 

@@ -19,13 +19,13 @@ Mode = Literal["state", "cloud"]
 class PushChairLane:
     """A chair to push, as `gsljax.envs.lane_worker.HostEnvironment`."""
 
-    def __init__(self, variation: int, mode: Mode, physics_frequency: int, horizon: int):
+    def __init__(self, chair: int, mode: Mode, physics_frequency: int, horizon: int):
         """Build the scene of a chair, which takes a moment."""
         task = _task()
-        self._id = np.eye(len(CHAIRS), dtype=np.float32)[variation]
+        self._id = np.eye(len(CHAIRS), dtype=np.float32)[chair]
         self._mode, self._horizon, self._steps = mode, horizon, 0
         self.task: Any = task.PushChair(
-            chair=variation,
+            chair=chair,
             has_cloud=mode == "cloud",
             physics_frequency=physics_frequency,
             obs_mode="none",
@@ -68,6 +68,8 @@ def _task() -> Any:
     return module
 
 
-def make_lane(variation: int, mode: Mode, physics_frequency: int, horizon: int) -> PushChairLane:
-    """For `gsljax.envs.process_lanes.ProcessLanes`."""
-    return PushChairLane(variation, mode, physics_frequency, horizon)
+def make_lane(
+    variation: int, chairs: tuple[int, ...], mode: Mode, physics_frequency: int, horizon: int
+) -> PushChairLane:
+    """For `gsljax.envs.process_lanes.ProcessLanes`; a variation's chair is its entry of `chairs`."""
+    return PushChairLane(chairs[variation], mode, physics_frequency, horizon)

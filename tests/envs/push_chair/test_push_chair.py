@@ -39,6 +39,18 @@ def observations(live):
 
 @with_maniskill
 @pytest.mark.filterwarnings("ignore")
+def test_some_chairs_are_the_variations_in_the_order_given():
+    environment = push_chair(horizon=HORIZON, num_workers=1, chairs=("drafting chair", "stool"))
+    assert environment.spec.num_variations == 2 and environment.spec.variation_names == ("drafting chair", "stool")
+    with environment.open(PoolAssignment(np.array([[5, 6]], np.uint32), np.array([[[1], [0]]], np.int32))) as live:
+        first = observations(live)[0]
+    for lane, (seed, chair) in enumerate(((5, 3), (6, 7))):
+        raw = Lane(WorkerLane(0, chair, (seed, 0)), lambda v: PushChairLane(v, "state", 100, HORIZON))
+        np.testing.assert_array_equal(first[lane], raw.answer(np.zeros(22), False).observation)
+
+
+@with_maniskill
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("mode", ["state", "cloud"])
 def test_lanes_equal_the_raw_task_bit_for_bit_with_the_next_step_rule(mode):
     played = np.random.default_rng(0).uniform(-1.2, 1.2, (2 * HORIZON + 3, 1, 3, 22)).astype(np.float32)
@@ -83,6 +95,10 @@ def test_what_is_out_of_range_is_refused():
         push_chair(physics_frequency=50)
     with pytest.raises(UserError, match="horizon is 0"):
         push_chair(horizon=0)
+    with pytest.raises(UserError, match=r"^PushChair has no chair 'sofa'; there are: task chair, task chair with arms"):
+        push_chair(chairs=("sofa",))
+    with pytest.raises(UserError, match="name one of them twice"):
+        push_chair(chairs=("stool", "task chair", "stool"))
 
 
 @pytest.mark.parametrize("missing", PACKAGES)
