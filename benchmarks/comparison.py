@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 from benchmarks.kept_runs import keep, kept_runs, kept_summaries
 from gsljax.errors import UserError
 from gsljax.files import write_atomically
+from gsljax.gsl.checks import most_valid_steps
 from gsljax.report.canvas import save
 from gsljax.report.curves import comparison_figure
+from gsljax.run_directory import read_header, read_json
 
 RESULTS = Path(__file__).parent / "results"
 USES_OF_DEMONSTRATIONS = ("gsl", "gsl-no-demonstrations", "gsl-bc", "gsl-classic")
@@ -82,6 +84,27 @@ class Comparison(NamedTuple):
 def run_directory(runs: Path, setting: str, method: str, seed: int) -> Path:
     """Where a run is kept."""
     return runs / setting / f"{method}-{seed}"
+
+
+def total_of(runs: Path, setting: str, method: str, seed: int) -> tuple[int, dict[str, Any]]:
+    """The total samples of a finished run, which the baseline is to have too, and its settings.
+
+    Raises:
+      UserError: if it is not finished.
+    """
+    path = run_directory(runs, setting, method, seed)
+    if not (path / "summary.json").exists():
+        raise UserError(f"The baseline with seed {seed} needs the total samples of {path}, which is not finished.")
+    return read_json(path / "summary.json")["total_samples"], read_header(path)["config"]
+
+
+def whole_epochs(total: int, config: dict[str, Any]) -> int:
+    """The least number of samples, not below `total`, that is whole epochs of the baseline.
+
+    For environments of which every epoch takes the same number: no episode ends before its horizon.
+    """
+    epoch = config["baseline"]["lanes"] * most_valid_steps(config["rollout_steps"], config["env"]["horizon"])
+    return -(-total // epoch) * epoch
 
 
 def command(comparison: Comparison, runs: Path, setting: str, method: str, seed: int) -> list[str]:
@@ -211,7 +234,7 @@ def _compared(rows: Summaries, method: str, evaluation: str, metric: str, lead: 
     spread = _spread(list(values.values()))
     if method == lead or not leads:
         return spread, "–", "–"
-    return spread, f"{sum(lead > 0 for lead in leads)} of {len(leads)}", f"{mean(leads):+.3f}"
+    return spread, f"{sum(lead > 0 for lead in leads)} of {len(leads)}", _shown(mean(leads), "+")
 
 
 def stages_table(summaries: list[dict[str, Any]], metric: str = "success") -> str:
@@ -223,11 +246,11 @@ def stages_table(summaries: list[dict[str, Any]], metric: str = "success") -> st
         stage = {record["name"]: record for record in summary["stages"]}
         plateau, played = stage["generalist"]["plateau"], stage.get("demonstrations")
         fired = f"{stage['generalist']['samples']:,}" if plateau["fired"] else "not at all"
-        cells = [str(summary["seed"]), fired, f"{plateau['samples']:,}", f"{stage['evaluation'][metric]:.3f}"]
+        cells = [str(summary["seed"]), fired, f"{plateau['samples']:,}", _shown(stage["evaluation"][metric])]
         if played is None:  # the generalist was good enough
             cells += ["–", "–"]
         else:
-            cells += [f"{played[metric]:.3f}", f"{played['kept_episodes']} of {played['episodes']}"]
+            cells += [_shown(played[metric]), f"{played['kept_episodes']} of {played['episodes']}"]
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
@@ -242,8 +265,14 @@ def _seeds(summaries: list[dict[str, Any]]) -> str:
 
 
 def _spread(values: list[float]) -> str:
-    spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{mean(values):.3f}{spread} ({min(values):.2f} – {max(values):.2f})"
+    spread = f" ± {_shown(stdev(values))}" if len(values) > 1 else ""
+    digits = 2 if max(map(abs, values)) < 100 else 0
+    return f"{_shown(mean(values))}{spread} ({min(values):.{digits}f} – {max(values):.{digits}f})"
+
+
+def _shown(value: float, sign: str = "") -> str:
+    """With three decimals, but none where it has three digits before them."""
+    return f"{value:{sign}.{3 if abs(value) < 100 else 0}f}"
 
 
 def main(comparison: Comparison) -> None:

@@ -15,11 +15,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.comparison import Comparison, Setting, Summaries, main, run_directory
+from benchmarks.comparison import Comparison, Setting, Summaries, main, total_of, whole_epochs
 from gsljax.envs.meta_world import MT10, MT50
-from gsljax.errors import UserError
-from gsljax.gsl.checks import most_valid_steps
-from gsljax.run_directory import read_header, read_json
 
 LEAD = "gsl-classic"
 """GSL with the classic form of DAPG, which does better here than the paper's smoothed one (method `gsl`)."""
@@ -40,22 +37,7 @@ deviation over seeds (range). How the setting differs from the paper's:
 
 def flags_of(runs: Path, setting: str, method: str, seed: int) -> list[str]:
     """PPO's total: the GSL run's of its seed, rounded up to whole epochs, of which alone a run of PPO consists."""
-    if method != "ppo":
-        return []
-    path = run_directory(runs, setting, LEAD, seed)
-    if not (path / "summary.json").exists():
-        raise UserError(f"PPO with seed {seed} needs the total samples of {path}, which is not finished.")
-    total = read_json(path / "summary.json")["total_samples"]
-    return ["--total-samples", str(whole_epochs(total, read_header(path)["config"]))]
-
-
-def whole_epochs(total: int, config: dict[str, Any]) -> int:
-    """The least number of samples, not below `total`, that is whole epochs of the baseline.
-
-    Every epoch takes the same number: no episode of Meta-World ends before its horizon.
-    """
-    epoch = config["baseline"]["lanes"] * most_valid_steps(config["rollout_steps"], config["env"]["horizon"])
-    return -(-total // epoch) * epoch
+    return ["--total-samples", str(whole_epochs(*total_of(runs, setting, LEAD, seed)))] if method == "ppo" else []
 
 
 def tasks_section(setting: str, rows: Summaries) -> str:

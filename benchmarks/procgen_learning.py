@@ -13,9 +13,7 @@ What is scaled down, from the paper's 100M samples of 1024 levels: docs/procgen.
 
 from pathlib import Path
 
-from benchmarks.comparison import Comparison, Setting, main, run_directory
-from gsljax.errors import UserError
-from gsljax.run_directory import read_header, read_json
+from benchmarks.comparison import Comparison, Setting, main, total_of
 
 NOTE = """Normalised score of the final policy, all levels alike: mean ± standard deviation over seeds (range). How the
 setting differs from the paper's: [docs/procgen.md](../../../docs/procgen.md).
@@ -85,12 +83,8 @@ def flags_of(runs: Path, setting: str, method: str, seed: int) -> list[str]:
     """PPO's total: that of the GSL run with its seed, and an epoch, which it may not be able to fill."""
     if method != "ppo":
         return []
-    path = run_directory(runs, setting, "gsl", seed)
-    if not (path / "summary.json").exists():
-        raise UserError(f"PPO with seed {seed} needs the total samples of {path}, which is not finished.")
-    config = read_header(path)["config"]
-    epoch = config["baseline"]["lanes"] * config["rollout_steps"]
-    return ["--total-samples", str(read_json(path / "summary.json")["total_samples"] + epoch)]
+    total, config = total_of(runs, setting, "gsl", seed)
+    return ["--total-samples", str(total + config["baseline"]["lanes"] * config["rollout_steps"])]
 
 
 PROCGEN = Comparison(

@@ -5,9 +5,8 @@ import json
 
 import pytest
 
-from benchmarks.comparison import command
-from benchmarks.meta_world_learning import META_WORLD, TASKS, flags_of, tasks_section, whole_epochs
-from gsljax.cli import main as gsljax
+from benchmarks.comparison import command, whole_epochs
+from benchmarks.meta_world_learning import META_WORLD, TASKS, flags_of, tasks_section
 from gsljax.envs.meta_world import MT10
 from gsljax.errors import UserError
 from gsljax.presets import PRESETS
@@ -16,7 +15,7 @@ CONFIG = {"baseline": {"lanes": 40}, "rollout_steps": 201, "env": {"horizon": 20
 
 
 @pytest.mark.parametrize(("total", "expected"), [(8000, 8000), (8001, 16000), (5_996_400, 6_000_000)])
-def test_ppo_gets_the_fewest_whole_epochs_that_are_no_less_than_gsl(total, expected):
+def test_the_baseline_gets_the_fewest_whole_epochs_that_are_no_less_than_gsl(total, expected):
     """40 lanes of 200 valid steps, and the reset that is none, are 8,000 samples."""
     assert whole_epochs(total, CONFIG) == expected
 
@@ -28,7 +27,9 @@ def finished(path, summary):
 
 
 def test_calls_of_ppo_and_of_the_controls_follow_gsls_run(tmp_path):
-    with pytest.raises(UserError, match=r"^PPO with seed 3 needs the total samples of .*gsl-classic-3, which is not"):
+    with pytest.raises(
+        UserError, match=r"^The baseline with seed 3 needs the total samples of .*gsl-classic-3, which is not"
+    ):
         flags_of(tmp_path, "meta-world-mt10", "ppo", 3)
     finished(tmp_path / "meta-world-mt10" / "gsl-classic-3", {"total_samples": 15_000})
     calls = {method: command(META_WORLD, tmp_path, "meta-world-mt10", method, 3) for method in ("ppo", "gsl")}
@@ -43,13 +44,9 @@ def test_calls_of_ppo_and_of_the_controls_follow_gsls_run(tmp_path):
 
 @pytest.mark.skipif(importlib.util.find_spec("envpool") is None, reason="EnvPool is not installed")
 @pytest.mark.parametrize("setting", META_WORLD.settings)
-def test_every_setting_can_begin(setting, tmp_path, monkeypatch):
+def test_every_setting_can_begin(setting, tmp_path, begun):
     """The very flags, as the command line reads them; what they begin is not run."""
-    begun = []
-    monkeypatch.setattr("gsljax.api._execute", lambda preset, config, *others: begun.append((preset, config)) or {})
-    monkeypatch.setattr("gsljax.cli._use_compilation_cache", lambda: None)
-    gsljax(command(META_WORLD, tmp_path, setting, "gsl-classic", 0)[3:])
-    ((preset, config),) = begun
+    preset, config = begun(command(META_WORLD, tmp_path, setting, "gsl-classic", 0))
     assert preset is PRESETS[META_WORLD.settings[setting].preset] and config.method == "gsl-classic"
     assert config.env.benchmark == setting.split("-")[2] and len(TASKS[setting]) == int(config.env.benchmark[2:])
     assert config.generalist.ppo == preset.config.generalist.ppo

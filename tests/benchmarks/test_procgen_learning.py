@@ -9,7 +9,6 @@ import pytest
 from benchmarks import comparison
 from benchmarks.comparison import collect, command, table
 from benchmarks.procgen_learning import PROCGEN, flags_of
-from gsljax.cli import main as gsljax
 from gsljax.errors import UserError
 from gsljax.presets import PRESETS
 
@@ -33,15 +32,10 @@ def finished(path, seed, total, score, held_out=None, stages=()):
 @pytest.mark.skipif(importlib.util.find_spec("envpool") is None, reason="EnvPool is not installed")
 @pytest.mark.parametrize("setting", PROCGEN.settings)
 @pytest.mark.parametrize("method", PROCGEN.methods)
-def test_every_setting_can_begin(setting, method, tmp_path, monkeypatch):
+def test_every_setting_can_begin(setting, method, tmp_path, begun):
     """The very flags, as the command line reads them; what they begin is not run."""
-    begun = []
-    monkeypatch.setattr("gsljax.api._execute", lambda preset, config, *others: begun.append((preset, config)) or {})
     finished(tmp_path / setting / "gsl-0", 0, 5000, 0.0)
-    call = command(PROCGEN, tmp_path, setting, method, 1 if method == "gsl" else 0)
-    monkeypatch.setattr("gsljax.cli._use_compilation_cache", lambda: None)
-    gsljax(call[3:])
-    ((preset, config),) = begun
+    preset, config = begun(command(PROCGEN, tmp_path, setting, method, 1 if method == "gsl" else 0))
     assert preset is PRESETS[PROCGEN.settings[setting].preset]
     assert config.method == method and config.env.num_levels < 1024
     kept = {"discount", "gae_lambda", "entropy_coefficient", "clip", "learning_rate"}  # the paper's, not scaled down
@@ -52,7 +46,7 @@ def test_every_setting_can_begin(setting, method, tmp_path, monkeypatch):
 
 def test_ppo_gets_gsls_total_and_an_epoch(tmp_path):
     with pytest.raises(
-        UserError, match=r"^PPO with seed 3 needs the total samples of .*gsl-3, which is not finished\.$"
+        UserError, match=r"^The baseline with seed 3 needs the total samples of .*gsl-3, which is not finished\.$"
     ):
         flags_of(tmp_path, "procgen-tiny", "ppo", 3)
     finished(tmp_path / "procgen-tiny" / "gsl-3", 3, 15_000, 0.0)
@@ -73,6 +67,15 @@ def test_the_table_compares_on_training_and_on_held_out_levels():
     assert cells[7] == "0.100 ± 0.141 (0.00 – 0.20)" and cells[8:] == ["2 of 2", "+0.100"]
     del rows["ppo"][0]["test"]
     assert "held out" not in table(rows, "normalized")
+
+
+def test_large_returns_are_shown_without_decimals():
+    def row(seed, value):
+        return {"seed": seed, "total_samples": 100, "final": {"return": value, "deterministic": {"return": value}}}
+
+    rows = {"gsl": [row(0, -1000.0), row(1, -2000.0)], "sac": [row(0, -3000.25), row(1, -3001.25)]}
+    sac = table(rows, "return").splitlines()[-1]
+    assert "| -3001 ± 0.707 (-3001 – -3000) |" in sac and sac.endswith("| 2 of 2 | +1501 |")
 
 
 def test_summaries_are_collected_with_their_held_out_evaluation(tmp_path, monkeypatch):
