@@ -16,8 +16,8 @@ from gsljax.filming import Filming, film, style_of
 from gsljax.gsl.checks import check_against, check_lanes, check_unused
 from gsljax.gsl.config import GSLConfig, from_json, resolve
 from gsljax.gsl.experiment import ADOPTABLE, Experiment, Reporter
+from gsljax.gsl.playing_stages import evaluate_variations
 from gsljax.gsl.run import Outcome, run
-from gsljax.gsl.stages import evaluate_variations
 from gsljax.presets import Preset
 from gsljax.report.canvas import save as save_figure
 from gsljax.report.curves import learning_curve_figure

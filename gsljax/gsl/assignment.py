@@ -1,8 +1,22 @@
-"""Which variations the specialists take: the generalist's worst ones, split evenly and disjointly."""
+"""Whether there are to be specialists, and which variations they take: the worst ones, split evenly and disjointly."""
 
 import numpy as np
 
 from gsljax.errors import UserError
+from gsljax.gsl.config import GSLConfig
+
+
+def is_good_enough(config: GSLConfig, scores: np.ndarray) -> bool:
+    """Line 2 of Algorithm 1: whether the generalist's mean score leaves nothing to do."""
+    return config.good_enough is not None and bool(np.mean(scores) >= config.good_enough)
+
+
+def low_performing(config: GSLConfig, scores: np.ndarray) -> np.ndarray:
+    """Line 3 of Algorithm 1: E_low, the worst variations, as many as configured or as are below the threshold."""
+    count = config.num_low_performing
+    if config.low_threshold is not None:
+        count = low_count(scores, config.low_threshold, config.variations_per_specialist, count)
+    return lowest_performing(scores, count)
 
 
 def lowest_performing(scores: np.ndarray, count: int) -> np.ndarray:

@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from gsljax.gsl import stages
-from gsljax.gsl.assignment import remaining, split
+from gsljax.gsl.assignment import is_good_enough, low_performing, remaining, split
 from gsljax.gsl.experiment import Experiment
+from gsljax.gsl.playing_stages import collect_demonstrations, evaluate_generalist, evaluate_variations
+from gsljax.gsl.specialists import train_specialists
+from gsljax.gsl.training_stages import fine_tune, train_baseline, train_generalist, train_with_demonstrations
 from gsljax.train_state import TrainState
 
 
@@ -27,25 +29,20 @@ class Outcome(NamedTuple):
     subsets: np.ndarray | None = None
 
 
-def train_baseline(experiment: Experiment) -> Outcome:
-    """The algorithm alone, with the total samples of a GSL run."""
-    return Outcome(stages.train_baseline(experiment))
-
-
 def train_gsl(experiment: Experiment) -> Outcome:
     """Generalist-specialist learning (GSL Algorithm 1)."""
     config = experiment.config
-    generalist = stages.train_generalist(experiment)
-    scores = stages.evaluate_generalist(experiment, generalist)
-    if stages.is_good_enough(experiment, scores):
+    generalist = train_generalist(experiment)
+    scores = evaluate_generalist(experiment, generalist)
+    if is_good_enough(config, scores):
         return Outcome(generalist, generalist)
-    low = stages.low_performing(experiment, scores)
+    low = low_performing(config, scores)
     subsets = split(np.sort(low), len(low) // config.variations_per_specialist)
-    origin = stages.fine_tune(experiment, generalist, low)
-    specialists = stages.train_specialists(experiment, origin, subsets, scores)
+    origin = fine_tune(experiment, generalist, low)
+    specialists = train_specialists(experiment, origin, subsets, scores)
     rest = remaining(experiment.environment.spec.num_variations, low)
-    demonstrations = stages.collect_demonstrations(experiment, generalist, specialists, subsets, rest)
-    policy = stages.train_with_demonstrations(experiment, generalist, demonstrations)
+    demonstrations = collect_demonstrations(experiment, generalist, specialists, subsets, rest)
+    policy = train_with_demonstrations(experiment, generalist, demonstrations)
     return Outcome(policy, generalist, specialists, subsets)
 
 
@@ -59,13 +56,13 @@ def run(experiment: Experiment, preset: str) -> tuple[Outcome, dict[str, Any]]:
       TimeIsUp: after an epoch, or another stage, at whose end the experiment's deadline has passed; it is saved.
     """
     config, directory = experiment.config, experiment.directory
-    outcome = train_baseline(experiment) if config.is_baseline else train_gsl(experiment)
+    outcome = Outcome(train_baseline(experiment)) if config.is_baseline else train_gsl(experiment)
     if directory.is_finished:
         return outcome, directory.summary
     key = jax.random.fold_in(jax.random.key(config.seed), 2**31)
     evaluated = experiment, experiment.evaluation_environment, outcome.policy, config.evaluation_episodes, key
-    final, _ = stages.evaluate_variations(*evaluated)
-    modal, _ = stages.evaluate_variations(*evaluated, deterministic=True)
+    final, _ = evaluate_variations(*evaluated)
+    modal, _ = evaluate_variations(*evaluated, deterministic=True)
     generalist = directory.stage("generalist")
     summary = {
         "preset": preset,

@@ -10,9 +10,10 @@ import pytest
 
 from gsljax.errors import UserError
 from gsljax.gsl import demonstrations as demonstration_sets
-from gsljax.gsl import stages
+from gsljax.gsl import population_training
 from gsljax.gsl.config import AlgorithmName, Method
 from gsljax.gsl.demonstrations import GENERALIST
+from gsljax.gsl.specialists import train_specialists
 from gsljax.run_directory import RunDirectory
 from gsljax.train_state import take
 from tests.gsl import tiny
@@ -260,12 +261,12 @@ def test_specialists_may_explore_anew_only_where_the_generalist_fails(runs, tmp_
         given.append(stage.members().params)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stages, "train_population", train_population)
+    monkeypatch.setattr(population_training, "train_population", train_population)
     scores = np.array([-4.0, -2.0, -1.0, -2.0, 0.0])  # means of the subsets: -3, -1.5, and just the limit
     subsets = np.array([[0, 1], [2, 3], [1, 3]])
     begun = experiment(tmp_path / "run", config)
     with pytest.raises(KeyboardInterrupt):
-        stages.train_specialists(begun, generalist, subsets, scores)
+        train_specialists(begun, generalist, subsets, scores)
     begun.directory.close()
     for member, explores in enumerate([True, True, False, False, True, True]):
         params = take(given[0], member)

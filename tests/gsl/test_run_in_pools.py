@@ -15,7 +15,7 @@ from gsljax.envs.pools import OpenPools
 from gsljax.errors import UserError
 from gsljax.evaluation import evaluate_in_pools
 from gsljax.gsl import demonstrations as demonstration_sets
-from gsljax.gsl import mastery, population_training, stages, streaming
+from gsljax.gsl import mastery, population_training, streaming
 from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, TrainingConfig
 from gsljax.gsl.demonstrations import GENERALIST
 from gsljax.gsl.plateau import PlateauCriterion
@@ -243,7 +243,8 @@ def test_specialists_are_trained_for_what_is_below_the_threshold_and_the_best_de
 
     The run stops while it trains them and goes on; another one starts from its demonstrations.
     """
-    save, path, kept = population_training._save, tmp_path / "run", {}
+    save, train = population_training._save, population_training.train_population
+    path, kept = tmp_path / "run", {}
 
     def stop_after_a_checkpoint(experiment, of_stage, *state):
         save(experiment, of_stage, *state)
@@ -256,14 +257,14 @@ def test_specialists_are_trained_for_what_is_below_the_threshold_and_the_best_de
             api.train(PRESET, UP_TO_FOUR, path, quiet=True)
 
     def train_population(experiment, stage):
-        kept[stage.name] = population_training.train_population(experiment, stage)
+        kept[stage.name] = train(experiment, stage)
         return kept[stage.name]
 
     def run_and_keep(experiment, preset):
         kept["outcome"], summary = run(experiment, preset)
         return kept["outcome"], summary
 
-    monkeypatch.setattr(stages, "train_population", train_population)
+    monkeypatch.setattr(population_training, "train_population", train_population)
     monkeypatch.setattr(api, "run", run_and_keep)
     summary = api.resume(path, PRESET, quiet=True)
     check_accounting(path, summary)

@@ -16,7 +16,7 @@ import pytest
 
 from gsljax.algorithms import AuxiliaryConfig, GAILConfig, ImitationConfig, PPOConfig, SACConfig
 from gsljax.envs import BrushMazeConfig
-from gsljax.gsl import population_training, stages
+from gsljax.gsl import population_training
 from gsljax.gsl.config import DemonstrationConfig, NetworkConfig, TrainingConfig, resolve
 from gsljax.gsl.experiment import Experiment, Reporter
 from gsljax.gsl.plateau import PlateauCriterion
@@ -150,7 +150,7 @@ def watch(
 
     def train_population(experiment, stage):
         given[stage.name], acted[stage.name] = stage, []
-        results[stage.name] = population_training.train_population(experiment, stage)
+        results[stage.name] = train(experiment, stage)
         return results[stage.name]
 
     def compile_once(experiment, stage, carry, pairs):
@@ -166,9 +166,9 @@ def watch(
         return program
 
     used = experiment(path, config, reporter)._replace(deadline=deadline)
-    compile_anew = population_training._compile
+    compile_anew, train = population_training._compile, population_training.train_population
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "train_population", train_population)
+        patch.setattr(population_training, "train_population", train_population)
         patch.setattr(population_training, "_compile", compile_once)
         try:
             outcome, summary = run(used, "tiny")

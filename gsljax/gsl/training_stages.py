@@ -1,0 +1,101 @@
+"""The stages of Algorithm 1 in which the generalist trains (GSL §4); every one is resumable and records its samples."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gsljax.algorithms import ImitationConfig
+from gsljax.gsl import population_training
+from gsljax.gsl.config import TrainingConfig
+from gsljax.gsl.demonstrations import Demonstrations
+from gsljax.gsl.experiment import Experiment
+from gsljax.gsl.plateau import PlateauCriterion
+from gsljax.gsl.population_training import TrainingStage
+from gsljax.networks.mlp import with_std
+from gsljax.train_state import TrainState, clone, take, where_members
+
+
+def train_baseline(experiment: Experiment) -> TrainState:
+    """The baseline: one member on all variations, with the whole budget."""
+    return _train_generalist(experiment, "baseline", experiment.config.baseline, experiment.config.total_samples, None)
+
+
+def train_generalist(experiment: Experiment) -> TrainState:
+    """Line 1 of Algorithm 1: the generalist on all of E, until the plateau criterion H fires."""
+    config = experiment.config
+    budget = int(config.generalist_share * config.total_samples)
+    epochs = budget // (config.generalist.lanes * config.rollout_steps)
+    return _train_generalist(experiment, "generalist", config.generalist, budget, config.plateau.for_budget(epochs))
+
+
+def _train_generalist(
+    experiment: Experiment, name: str, training: TrainingConfig, budget: int, criterion: PlateauCriterion | None
+) -> TrainState:
+    stage = training_stage(experiment, name, training, experiment.all_variations[None], budget)
+    return take(population_training.train_population(experiment, stage._replace(criterion=criterion)), 0)
+
+
+def fine_tune(experiment: Experiment, generalist: TrainState, low: np.ndarray) -> TrainState:
+    """Line 5 of Algorithm 1, optional: the generalist trained on E_low; the generalist itself if it is left out."""
+    config = experiment.config
+    if config.fine_tuning_share == 0:
+        return generalist
+    budget = int(config.fine_tuning_share * config.total_samples)
+    params = clone(generalist.params, 1)
+    stage = training_stage(experiment, "fine_tuning", config.specialist, low[None], budget, params)
+    return take(population_training.train_population(experiment, stage), 0)
+
+
+def train_with_demonstrations(
+    experiment: Experiment, generalist: TrainState, demonstrations: Demonstrations
+) -> TrainState:
+    """Line 8 of Algorithm 1: the generalist on all of E again, with the auxiliary signal, until the total is spent."""
+    config = experiment.config
+    name, params = "imitation", clone(generalist.params, 1)
+    is_complete = experiment.directory.stage(name) is not None  # then its own samples are already in the total
+    budget = 0 if is_complete else experiment.samples_left
+    stage = training_stage(
+        experiment, name, config.phase_two, experiment.all_variations[None], budget, params, config.imitation
+    )
+    if config.imitation.method != "none":
+        stage = stage._replace(demonstrations=demonstrations)
+    return take(population_training.train_population(experiment, stage), 0)
+
+
+def training_stage(
+    experiment: Experiment,
+    name: str,
+    training: TrainingConfig,
+    variations: np.ndarray,
+    budget: int,
+    params: Any = None,
+    imitation: ImitationConfig | None = None,
+    explores: np.ndarray | None = None,
+    fresh: np.ndarray | None = None,
+) -> TrainingStage:
+    """A stage whose members start with `params` `[P, ...]` (None: initialised), with a fresh optimiser and own keys.
+
+    Those that explore, `[P]` (None: all), start with the stage's `initial_std`, if it has one. Those that are fresh,
+    `[P]` (None: none), are initialised whatever the others start with.
+    """
+    algorithm, count = experiment.algorithm(training, imitation), len(variations)
+    init = partial(algorithm.init, rollout_shape=(experiment.config.rollout_steps, training.lanes))
+
+    def members() -> TrainState:
+        states = experiment.over_members(init)(jax.random.split(experiment.key(name, "members"), count))
+        if params is not None:
+            inherited = params if fresh is None else where_members(fresh, states.params, params)
+            states = states._replace(params=inherited)
+        if training.initial_std is not None:
+            explored = with_std(states.params, training.initial_std)
+            chosen = explored if explores is None else where_members(explores, explored, states.params)
+            states = states._replace(params=chosen)
+        if training.anneal:
+            samples = jnp.full(count, budget / count, jnp.float32)
+            states = states._replace(hyperparameters=states.hyperparameters._replace(anneal_samples=samples))
+        return states
+
+    return TrainingStage(name, algorithm, members, variations.astype(np.int32), training.lanes, budget)
