@@ -28,10 +28,17 @@ Summaries = dict[str, list[dict[str, Any]]]
 
 
 class Setting(NamedTuple):
-    """What all runs of a comparison have in common: the preset, and the flags that change it."""
+    """What all runs of a comparison have in common.
+
+    Attributes:
+      preset: its name.
+      flags: that change it.
+      methods: that it is run with; all of the comparison's if there are none.
+    """
 
     preset: str
     flags: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
 
 
 def _no_flags(runs: Path, setting: str, method: str, seed: int) -> list[str]:
@@ -81,6 +88,11 @@ class Comparison(NamedTuple):
         return tuple(method for phase in self.phases for method in phase)
 
 
+def methods_of(comparison: Comparison, setting: str) -> tuple[str, ...]:
+    """What a setting is run with, in the comparison's order."""
+    return comparison.settings[setting].methods or comparison.methods
+
+
 def run_directory(runs: Path, setting: str, method: str, seed: int) -> Path:
     """Where a run is kept."""
     return runs / setting / f"{method}-{seed}"
@@ -113,7 +125,7 @@ def command(comparison: Comparison, runs: Path, setting: str, method: str, seed:
     gsljax = [sys.executable, "-m", "gsljax.cli"]
     if (path / "config.json").exists():
         return [*gsljax, "resume", str(path)]
-    preset, flags = comparison.settings[setting]
+    preset, flags, _ = comparison.settings[setting]
     call = [*gsljax, "train", preset, "--method", method, "--seed", str(seed), "--run-dir", str(path)]
     if method in USES_OF_DEMONSTRATIONS and method != comparison.lead:
         call += ["--start-from", str(run_directory(runs, setting, comparison.lead, seed))]
@@ -162,29 +174,38 @@ def _test(comparison: Comparison, path: Path) -> None:
 def collect(
     comparison: Comparison, runs: Path, setting: str, methods: list[str], seeds: list[int], results: Path = RESULTS
 ) -> bool:
-    """Keep the finished runs of one setting, and draw figure and tables of all that are kept there, earlier ones too.
+    """Keep the finished runs of one setting, and make tables and figure of all that are kept there, earlier ones too.
+
+    The figure stays as it is if the curves of one of them were not kept.
 
     Returns:
       Whether all of the runs asked for are kept by now.
     """
     folder = results / setting
-    is_complete = True
+    problems: list[str] = []
     for method in methods:
         for seed in seeds:
             path, target = run_directory(runs, setting, method, seed), folder / method / f"seed{seed}"
-            if (path / "summary.json").exists():
-                keep(path, target)
-            elif not (target / "summary.json").exists():
-                is_complete = False
-                print(f"missing: {setting} {method} seed {seed}", file=sys.stderr)
+            try:
+                if (path / "summary.json").exists():
+                    keep(path, target)
+                elif not (target / "summary.json").exists():
+                    problems.append(f"missing: {setting} {method} seed {seed}")
+            except UserError as error:
+                problems.append(f"not kept: {error}")
+    for problem in problems:
+        print(problem, file=sys.stderr)
     rows = kept_summaries(folder, comparison.methods)
     if not rows:
         return False
-    if found := kept_runs(folder, comparison.methods):
-        save(comparison_figure(found), folder / "figure.png")
+    shown, without_curves = kept_runs(folder, comparison.methods)
+    if without_curves:
+        print(f"{folder / 'figure.png'} stays as it is: no curves are kept in {without_curves[0]}", file=sys.stderr)
+    else:
+        save(comparison_figure(shown), folder / "figure.png")
     (folder / "README.md").write_text(_readme(comparison, setting, rows), encoding="utf-8")
     print((folder / "README.md").read_text(encoding="utf-8"))
-    return is_complete
+    return not problems
 
 
 def _readme(comparison: Comparison, setting: str, rows: Summaries) -> str:
@@ -296,12 +317,12 @@ def main(comparison: Comparison) -> None:
                 for setting in given.settings
                 for seed in given.seeds
                 for method in phase
-                if method in given.methods
+                if method in given.methods and method in methods_of(comparison, setting)
             ]
             for job in jobs:
                 job.result()
-    complete = [
-        collect(comparison, given.runs, setting, given.methods, given.seeds, given.results)
-        for setting in given.settings
-    ]
+    complete = []
+    for setting in given.settings:
+        methods = [method for method in methods_of(comparison, setting) if method in given.methods]
+        complete.append(collect(comparison, given.runs, setting, methods, given.seeds, given.results))
     sys.exit(not all(complete))

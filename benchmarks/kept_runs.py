@@ -1,17 +1,17 @@
-"""What is committed of finished runs: small run directories without parameters, which `gsljax figures` can draw."""
+"""What is committed of finished runs: small run directories without parameters, which `gsljax plot` can draw."""
 
 import json
+import typing
 from pathlib import Path
 from typing import Any
 
 from gsljax.errors import UserError
+from gsljax.gsl.config import AlgorithmName
 from gsljax.report.runs import Run, load_run
 from gsljax.run_directory import read_header, read_json, write_json
 
 _CURVES = ("stage", "epoch", "samples", "return", "success", "normalized", "members")
 """What is kept of every epoch; of the members the same."""
-_OF_ONE_RUN = ("seed", "total_samples", "method")
-"""Settings in which runs that are compared may differ."""
 
 
 def keep(run_dir: Path, target: Path) -> None:
@@ -24,15 +24,17 @@ def keep(run_dir: Path, target: Path) -> None:
       target: where it goes; what is there is replaced.
 
     Raises:
-      UserError: if a run beside `target` was made with other settings, or a file cannot be read or written.
+      UserError: if a run of another seed beside `target` has other settings, as far as both have the same ones, or none
+        that are kept; or if a file cannot be read or written.
     """
     header = read_header(run_dir)
-    for other in sorted(target.parent.glob("seed*/config.json")):
-        if other.parent != target and _settings(read_header(other.parent)) != _settings(header):
-            raise UserError(f"{run_dir} has other settings than {other.parent}: keep it elsewhere, with --results.")
+    for other in _by_seed(target.parent):
+        if other != target and not _are_alike(header, other):
+            raise UserError(f"{run_dir} has other settings than {other}: keep it elsewhere, with --results.")
     target.mkdir(parents=True, exist_ok=True)
+    (target / "test.json").unlink(missing_ok=True)
     if header.get("start_from"):
-        header["start_from"] = Path(header["start_from"]).name
+        header["start_from"]["run"] = Path(header["start_from"]["run"]).name
     write_json(target / "config.json", header)
     write_json(target / "summary.json", read_json(run_dir / "summary.json"))
     if (run_dir / "test.json").exists():
@@ -58,12 +60,11 @@ def kept_summaries(folder: Path, methods: tuple[str, ...]) -> dict[str, list[dic
     return rows
 
 
-def kept_runs(folder: Path, methods: tuple[str, ...]) -> list[Run]:
-    """Load the runs kept in `folder` for a figure; no run at all if the curves of one were not kept."""
+def kept_runs(folder: Path, methods: tuple[str, ...]) -> tuple[list[Run], list[Path]]:
+    """Load the runs kept in `folder` for a figure; and where those are whose curves were not kept."""
     paths = [path for method in methods for path in _by_seed(folder / method)]
-    if any(not (path / "metrics.jsonl").exists() for path in paths):
-        return []
-    return [load_run(path) for path in paths]
+    without = [path for path in paths if not (path / "metrics.jsonl").exists()]
+    return [load_run(path) for path in paths if path not in without], without
 
 
 def _by_seed(folder: Path) -> list[Path]:
@@ -71,8 +72,23 @@ def _by_seed(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("seed")))
 
 
-def _settings(header: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in header["config"].items() if name not in _OF_ONE_RUN}
+def _are_alike(header: dict[str, Any], other: Path) -> bool:
+    """Whether a run has the settings of the one kept in `other`, but for its seed and, of a baseline, its total."""
+    if not (other / "config.json").exists():
+        return False
+    settings = [dict(one["config"]) for one in (header, read_header(other))]
+    for one in settings:
+        del one["seed"]
+        if header["method"] in typing.get_args(AlgorithmName):
+            del one["total_samples"]
+    return _agree(*settings)
+
+
+def _agree(one: Any, other: Any) -> bool:
+    """Whether two settings are the same, as far as both are there: later versions have more of them."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(_agree(one[name], other[name]) for name in one.keys() & other.keys())
+    return one == other
 
 
 def _curves(record: Any) -> dict[str, Any]:

@@ -3,6 +3,8 @@
     python -m benchmarks.meta_world_learning --runs runs/meta-world      # MT-10 and MT-50: days on 2 cores
     python -m benchmarks.meta_world_learning --runs DIR --settings meta-world-mt10 --seeds 0 1 2 \
         --methods gsl-classic ppo
+    python -m benchmarks.meta_world_learning --runs DIR --settings meta-world-mt50-cpu --seeds 0 \
+        --methods gsl-classic ppo
 
 Runs that are finished are not run again and runs that were cut off are resumed, so the command can be repeated until
 all are there. GSL with classic DAPG runs first: PPO gets its total samples, rounded up to a whole epoch, never fewer;
@@ -24,7 +26,8 @@ TASKS = {"meta-world-mt10": MT10, "meta-world-mt50": MT50, "meta-world-mt50-cpu"
 FOR_A_CPU = (
     *("--total-samples", "2000000", "--low-episodes", "4", "--num-low-performing", "10", "--num-specialists", "10"),
     *("--specialists-per-subset", "1", "--fresh-specialists", "0", "--fresh-noise-steps", "1", "--trial-share", "0"),
-    *("--plateau.window", "10", "--plateau.kernel-sigma", "2"),
+    *("--generalist-share", "0.35", "--specialist-share", "0.35"),
+    *("--plateau.window", "8", "--plateau.kernel-sigma", "1", "--plateau.head", "0.5"),
     *("--demonstrations.specialist-episodes", "400", "--demonstrations.generalist-episodes", "200"),
 )
 """MT-50 in 2 of 30 million samples, too few for trials and for a specialist of every task that fails."""

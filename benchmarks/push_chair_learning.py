@@ -1,7 +1,7 @@
 """GSL (GAIL + SAC) against SAC on PushChair in state mode, over seeds, at equal total samples; and SAC on one chair.
 
     python -m benchmarks.push_chair_learning --runs runs/push-chair      # 3 seeds: hours on 2 cores
-    python -m benchmarks.push_chair_learning --runs DIR --settings push-chair-one --methods sac
+    python -m benchmarks.push_chair_learning --runs DIR --settings push-chair-one
 
 Runs that are finished are not run again and runs that were cut off are resumed, so the command can be repeated until
 all are there. GSL runs first: SAC gets its total samples, rounded up to a whole epoch, never fewer. At the end
@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.comparison import Comparison, Setting, Summaries, main, total_of, whole_epochs
 from gsljax.envs.push_chair import CHAIRS
 
-NOTE = """Return of the final policy over an episode of 200 steps, all chairs alike: mean ± standard deviation over
+NOTE = """Return of the final policy over an episode of 200 steps, all its chairs alike: mean ± standard deviation over
 seeds (range). How the setting differs from the paper's: [docs/push_chair.md](../../../docs/push_chair.md).
 """
 
@@ -45,7 +45,7 @@ PUSH_CHAIR = Comparison(
     settings={
         "push-chair-state": Setting("push-chair-state"),
         "push-chair-one": Setting(
-            "push-chair-state", ("--env.chairs", next(iter(CHAIRS)), "--total-samples", "160000")
+            "push-chair-state", ("--env.chairs", next(iter(CHAIRS)), "--total-samples", "160000"), ("sac",)
         ),
     },
     phases=(("gsl",), ("sac",)),

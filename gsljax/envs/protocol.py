@@ -117,7 +117,7 @@ class PooledEnvironment(Protocol):
 
     @property
     def most_lanes(self) -> int | None:
-        """The most lanes that evaluations should open, where opening one costs more than a few episodes; else None."""
+        """The most lanes that evaluations and demonstrations should open, where opening one is costly; else None."""
         ...
 
     def lanes_needed(self, variations: tuple[int, ...]) -> int:

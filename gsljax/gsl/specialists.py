@@ -6,7 +6,6 @@ from gsljax.gsl import population_training
 from gsljax.gsl.assignment import best_of_each
 from gsljax.gsl.experiment import Experiment
 from gsljax.gsl.mastery import Mastery
-from gsljax.gsl.population_training import TrainingStage
 from gsljax.gsl.training_stages import training_stage
 from gsljax.train_state import TrainState, clone, take
 
@@ -38,7 +37,7 @@ def train_specialists(
 
 def _candidates(
     experiment: Experiment, name: str, origin: TrainState, subsets: np.ndarray, scores: np.ndarray, budget: int
-) -> TrainingStage:
+) -> population_training.TrainingStage:
     """The stage in which `specialists_per_subset` are trained on each subset, clones and fresh ones."""
     config, each = experiment.config, experiment.config.specialists_per_subset
     members = np.repeat(subsets, each, axis=0)
@@ -55,7 +54,7 @@ def _candidates(
     return stage._replace(takes_best=True, noise_steps=noise_steps)
 
 
-def _best_specialists(experiment: Experiment, candidates: TrainingStage) -> TrainState:
+def _best_specialists(experiment: Experiment, candidates: population_training.TrainingStage) -> TrainState:
     """Train the candidates, and take of each subset the one that stood best at the end, as it was at its best epoch."""
     trained, each = (
         population_training.train_population(experiment, candidates),

@@ -13,7 +13,6 @@ from gsljax.gsl.config import TrainingConfig
 from gsljax.gsl.demonstrations import Demonstrations
 from gsljax.gsl.experiment import Experiment
 from gsljax.gsl.plateau import PlateauCriterion
-from gsljax.gsl.population_training import TrainingStage
 from gsljax.networks.mlp import with_std
 from gsljax.train_state import TrainState, clone, take, where_members
 
@@ -75,7 +74,7 @@ def training_stage(
     imitation: ImitationConfig | None = None,
     explores: np.ndarray | None = None,
     fresh: np.ndarray | None = None,
-) -> TrainingStage:
+) -> population_training.TrainingStage:
     """A stage whose members start with `params` `[P, ...]` (None: initialised), with a fresh optimiser and own keys.
 
     Those that explore, `[P]` (None: all), start with the stage's `initial_std`, if it has one. Those that are fresh,
@@ -98,4 +97,6 @@ def training_stage(
             states = states._replace(hyperparameters=states.hyperparameters._replace(anneal_samples=samples))
         return states
 
-    return TrainingStage(name, algorithm, members, variations.astype(np.int32), training.lanes, budget)
+    return population_training.TrainingStage(
+        name, algorithm, members, variations.astype(np.int32), training.lanes, budget
+    )

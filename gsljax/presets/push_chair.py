@@ -39,6 +39,9 @@ class PushChairSceneConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"env.{name} is {value}, but must be at least 1.")
+        for name in self.chairs:
+            if name not in CHAIRS:
+                raise UserError(f"env.chairs names {name!r}, but PushChair's chairs are: {', '.join(CHAIRS)}.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 
 import pytest
 
@@ -50,6 +51,14 @@ def test_every_setting_can_begin(setting, tmp_path, begun):
     assert preset is PRESETS[META_WORLD.settings[setting].preset] and config.method == "gsl-classic"
     assert config.env.benchmark == setting.split("-")[2] and len(TASKS[setting]) == int(config.env.benchmark[2:])
     assert config.generalist.ppo == preset.config.generalist.ppo
+    epoch = config.generalist.lanes * config.env.horizon
+    epochs = int(config.generalist_share * config.total_samples) // epoch
+    first = math.ceil(config.plateau.head * epochs)
+    assert first + config.plateau.reach < epochs  # else H could not fire before the budget is spent
+    shares = config.generalist_share + config.specialist_share
+    played = config.demonstrations.specialist_episodes + config.demonstrations.generalist_episodes
+    played += config.low_episodes * len(TASKS[setting])
+    assert (1 - shares) * config.total_samples - played * config.env.horizon >= 20 * epoch  # for phase II
 
 
 def test_the_table_of_tasks():

@@ -20,7 +20,8 @@ def finished(path, seed, total, score, held_out=None, stages=()):
     final = {"normalized": score, "return": 1.0, "deterministic": {"normalized": score + 0.01}, "per_variation": {}}
     summary = {"preset": "procgen-starpilot", "method": path.name.split("-")[0], "seed": seed, "stages": list(stages)}
     summary |= {"total_samples": total, "final": final}
-    header = {name: summary[name] for name in ("preset", "method", "seed")} | {"config": CONFIG}
+    header = {name: summary[name] for name in ("preset", "method", "seed")}
+    header["config"] = CONFIG | {"seed": seed, "total_samples": total}
     (path / "config.json").write_text(json.dumps(header))
     (path / "summary.json").write_text(json.dumps(summary))
     lines = [{"stage": "baseline", "epoch": 0, "samples": total, "return": 1.0, "time": {}}]
@@ -78,7 +79,7 @@ def test_large_returns_are_shown_without_decimals():
     assert "| -3001 ± 0.707 (-3001 – -3000) |" in sac and sac.endswith("| 2 of 2 | +1501 |")
 
 
-def test_summaries_are_collected_with_their_held_out_evaluation(tmp_path, monkeypatch):
+def test_summaries_are_collected_with_their_held_out_evaluation(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(comparison, "stages_table", lambda summaries, metric: "")
     evaluated = [{"name": "evaluation", "normalized": 0.1}]
     finished(tmp_path / "runs" / "procgen-tiny" / "gsl-0", 0, 100, 0.5, 0.25, evaluated)
@@ -92,3 +93,11 @@ def test_summaries_are_collected_with_their_held_out_evaluation(tmp_path, monkey
     assert not collect(PROCGEN, tmp_path / "runs", "procgen-tiny", ["gsl", "ppo"], [0, 1], tmp_path / "results")
     assert collect(PROCGEN, tmp_path / "no runs", "procgen-tiny", ["gsl", "ppo"], [0], tmp_path / "results")
     assert (folder / "README.md").read_text() == text
+    finished(tmp_path / "later" / "procgen-tiny" / "gsl-1", 1, 200, 0.5, None, evaluated)
+    assert not collect(PROCGEN, tmp_path / "later", "procgen-tiny", ["gsl"], [1], tmp_path / "results")
+    assert "not kept" in capsys.readouterr().err
+    (folder / "ppo" / "seed0" / "metrics.jsonl").unlink()
+    before = (folder / "figure.png").read_bytes()
+    assert collect(PROCGEN, tmp_path / "runs", "procgen-tiny", ["gsl"], [0], tmp_path / "results")
+    assert (folder / "figure.png").read_bytes() == before
+    assert "figure.png stays as it is: no curves are kept in" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from benchmarks.comparison import command
+from benchmarks.comparison import command, methods_of
 from benchmarks.push_chair_learning import PUSH_CHAIR, flags_of, success_section
 from gsljax.presets import PRESETS
 from tests.maniskill import PACKAGES
@@ -18,6 +18,7 @@ def test_every_setting_can_begin(setting, method, tmp_path, begun):
     preset, config = begun(command(PUSH_CHAIR, tmp_path, setting, method, 0))
     assert preset is PRESETS["push-chair-state"] and config.method == method and config.algorithm == "sac"
     assert len(config.env.chairs) == (1 if setting == "push-chair-one" else 0)
+    assert method in methods_of(PUSH_CHAIR, setting)
 
 
 def test_sac_gets_gsls_total_in_whole_epochs(tmp_path):

@@ -6,7 +6,33 @@ import numpy as np
 import pytest
 
 from gsljax.errors import UserError
-from gsljax.gsl.assignment import best_of_each, low_count, lowest_performing, remaining, split, spread
+from gsljax.gsl.assignment import (
+    best_of_each,
+    is_good_enough,
+    low_count,
+    low_performing,
+    lowest_performing,
+    remaining,
+    split,
+    spread,
+)
+from gsljax.gsl.config import GSLConfig
+
+
+def test_a_mean_score_at_the_threshold_is_good_enough():
+    config = GSLConfig(good_enough=0.5)
+    assert is_good_enough(config, np.array([0.25, 0.75])) and is_good_enough(config, np.array([0.5, 1.0]))
+    assert not is_good_enough(config, np.array([0.25, 0.5]))
+    assert not is_good_enough(GSLConfig(good_enough=None), np.ones(3))
+
+
+def test_low_performing_are_the_configured_number_or_what_is_below_the_threshold():
+    """Below 0.6 are three, rounded up to two specialists of two; at most four, and at least one specialist's."""
+    scores, config = np.array([0.9, 0.1, 0.6, 0.5, 0.2, 0.7]), GSLConfig(num_low_performing=4, num_specialists=2)
+    np.testing.assert_array_equal(low_performing(config, scores), [1, 4, 3, 2])
+    for threshold, expected in ((0.6, [1, 4, 3, 2]), (0.3, [1, 4]), (0.05, [1, 4]), (1.0, [1, 4, 3, 2])):
+        config = GSLConfig(num_low_performing=4, num_specialists=2, low_threshold=threshold)
+        np.testing.assert_array_equal(low_performing(config, scores), expected)
 
 
 def test_lowest_performing_by_hand():

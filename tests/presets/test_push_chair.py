@@ -54,6 +54,14 @@ def test_the_replay_takes_the_memory_that_the_docs_say(mode, gigabytes):
     assert specialists <= config.generalist.sac.replay_capacity  # all of them together take no more
 
 
+def test_chairs_are_named():
+    config = dataclasses.replace(STATE_CONFIG, env=PushChairSceneConfig(chairs=("stool", "drafting chair")))
+    style = PRESETS["push-chair-state"].film_style
+    assert style is not None and style(config) is not None
+    with pytest.raises(UserError, match=r"^env\.chairs names 'sofa', but PushChair's chairs are: task chair, "):
+        PushChairSceneConfig(chairs=("sofa",))
+
+
 def test_point_clouds_need_sac_and_a_cloud():
     network = PointCloudNetworkConfig()
     with pytest.raises(UserError, match="must be, as the networks of point clouds are SAC's"):

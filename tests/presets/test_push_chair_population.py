@@ -21,6 +21,7 @@ HORIZON, LANES, EPOCHS = 6, 2, 2
 @pytest.mark.skipif(not all(map(importlib.util.find_spec, PACKAGES)), reason="ManiSkill or PyTorch is not installed")
 @pytest.mark.filterwarnings("ignore")
 def test_eight_specialists_together_are_eight_alone():
+    """Up to rounding: products of another shape differ in their last digits, and the simulation carries these on."""
     environment = push_chair(horizon=HORIZON, num_workers=2)
     sac = dataclasses.replace(
         STATE_CONFIG.specialist.sac, num_gradient_steps=3, minibatch_size=8, replay_capacity=64, warmup_samples=6
@@ -30,7 +31,9 @@ def test_eight_specialists_together_are_eight_alone():
     count = len(CHAIRS)
     keys = jax.random.split(jax.random.key(0), (3, count))
     states = jax.vmap(algorithm.init)(keys[0])
-    assignment = jax.vmap(environment.reset)(keys[1], jnp.broadcast_to(jnp.arange(count)[:, None, None], (8, LANES, 1)))
+    assignment = jax.vmap(environment.reset)(
+        keys[1], jnp.broadcast_to(jnp.arange(count)[:, None, None], (count, LANES, 1))
+    )
 
     def trained(members):
         state, keys_of, lanes = jax.tree.map(lambda x: x[members], (states, keys[2], jax.device_get(assignment)))
@@ -42,9 +45,11 @@ def test_eight_specialists_together_are_eight_alone():
 
     params, observation, variation = trained(slice(None))
     np.testing.assert_array_equal(variation, np.broadcast_to(np.arange(count)[:, None, None], variation.shape))
-    pairs = zip(jax.tree.leaves(params), jax.tree.leaves(jax.device_get(states.params)), strict=True)
-    moved = [np.abs(np.subtract(new, old, dtype=np.float64)).max() for new, old in pairs]
-    assert max(moved) > 1e-3  # they have learnt
+    before, after = jax.device_get(states.params), params
+    for member in range(count):  # each of them has learnt
+        pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+        moved = [np.abs(np.subtract(new[member], old[member], dtype=np.float64)).max() for old, new in pairs]
+        assert max(moved) > 1e-3
     for member in range(count):
         alone = trained(slice(member, member + 1))
         np.testing.assert_array_equal(alone[2][0], variation[member])

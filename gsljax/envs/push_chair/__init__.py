@@ -18,7 +18,7 @@ from gsljax.types import ActionSpec, EnvSpec
 
 HORIZON = 200
 MOST_LANES = 32
-"""Of an evaluation: a chair's scene takes half a second to build, as long as half an episode."""
+"""In evaluations and demonstrations: a scene takes half a second to build, in which many steps could be played."""
 
 
 def push_chair(
