@@ -56,6 +56,31 @@ def low_count(scores: np.ndarray, threshold: float, multiple: int, most: int) ->
     return min(max(1, -(-below // multiple)) * multiple, most)
 
 
+def standings(scores: np.ndarray, returns: np.ndarray) -> np.ndarray:
+    """How good the members of a stage are at its end, in numbers of which the highest is the best one's.
+
+    What counts is the mean score in the last quarter of the epochs, the last in which an episode of the member's ended.
+    Of equal ones it is the mean score over all epochs, then the mean return in that quarter, then the place: what is
+    trapped may collect more than what has succeeded now and then.
+
+    Args:
+      scores: `[T, P]` of every epoch, in the metric that counts; NaN where no episode ended.
+      returns: `[T, P]` the same of the return.
+
+    Returns:
+      `[P]`, from 0 to P - 1.
+    """
+    late = max(1, len(scores) // 4)
+
+    def means(values: np.ndarray, epochs: int) -> list[float]:
+        known = [column[~np.isnan(column)][-epochs:] for column in values.T]
+        return [np.mean(last).item() if len(last) else -np.inf for last in known]
+
+    place = -np.arange(scores.shape[1])
+    worst_first = np.lexsort(np.array([place, means(returns, late), means(scores, len(scores)), means(scores, late)]))
+    return np.argsort(worst_first).astype(float)
+
+
 def best_of_each(scores: np.ndarray, repeats: int) -> np.ndarray:
     """Of `repeats` neighbours each, the one with the highest score, the first of equal ones.
 

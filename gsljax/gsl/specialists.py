@@ -3,7 +3,7 @@
 import numpy as np
 
 from gsljax.gsl import population_training
-from gsljax.gsl.assignment import best_of_each
+from gsljax.gsl.assignment import best_of_each, standings
 from gsljax.gsl.experiment import Experiment
 from gsljax.gsl.mastery import Mastery
 from gsljax.gsl.training_stages import training_stage
@@ -15,10 +15,11 @@ def train_specialists(
 ) -> TrainState:
     """Line 6 of Algorithm 1: one specialist per row of `subsets` `[N_s, K]`, cloned from `origin`; each one's best.
 
-    Where several are trained on the same subset, it is the best of them in the last quarter of their epochs, by the
-    plateau's metric; with a `trial_share` they are compared when it is spent, and only that one goes on. With the
-    method `gsl-scratch` they are initialised afresh instead, as the last `fresh_specialists` of each subset always are.
-    The generalist's `scores` `[V]` tell which of the clones explore anew, if the configuration leaves that to them.
+    Where several are trained on the same subset, it is the best of them in the last quarter of their epochs, see
+    `gsljax.gsl.assignment.standings`; with a `trial_share` they are compared when it is spent, and only that one goes
+    on. With the method `gsl-scratch` they are initialised afresh instead, as the last `fresh_specialists` of each
+    subset always are. The generalist's `scores` `[V]` tell which of the clones explore anew, if the configuration
+    leaves that to them.
     """
     config = experiment.config
     budget = int(config.specialist_share * config.total_samples)
@@ -56,28 +57,12 @@ def _candidates(
 
 def _best_specialists(experiment: Experiment, candidates: population_training.TrainingStage) -> TrainState:
     """Train the candidates, and take of each subset the one that stood best at the end, as it was at its best epoch."""
-    trained, each = (
-        population_training.train_population(experiment, candidates),
-        experiment.config.specialists_per_subset,
+    trained = population_training.train_population(experiment, candidates)
+    each = experiment.config.specialists_per_subset
+    if each == 1:
+        return trained
+    members = [line["members"] for line in experiment.directory.metrics(candidates.name)]
+    scores, returns = (
+        np.array([one[metric] for one in members], float) for metric in (experiment.config.plateau.metric, "return")
     )
-    return trained if each == 1 else take(trained, best_of_each(_standings(experiment, candidates.name), each))
-
-
-def _standings(experiment: Experiment, name: str) -> np.ndarray:
-    """A number for each member of a finished stage, `[P]`: the higher, the better it stood at the end.
-
-    That is the mean of the plateau's metric, of equal ones the mean return, then the place: what is trapped may collect
-    more than what has begun to succeed. The end is a quarter of the stage's epochs, the last in which an episode of its
-    ended.
-    """
-    lines = experiment.directory.metrics(name)
-    late = max(1, len(lines) // 4)
-
-    def means(metric: str) -> list[float]:
-        values = np.array([line["members"][metric] for line in lines], float)
-        known = [column[~np.isnan(column)][-late:] for column in values.T]
-        return [np.mean(last).item() if len(last) else -np.inf for last in known]
-
-    returns, scores = means("return"), means(experiment.config.plateau.metric)
-    worst_first = np.lexsort(np.array([-np.arange(len(scores)), returns, scores]))
-    return np.argsort(worst_first).astype(float)
+    return take(trained, best_of_each(standings(scores, returns), each))

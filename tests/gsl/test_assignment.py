@@ -15,6 +15,7 @@ from gsljax.gsl.assignment import (
     remaining,
     split,
     spread,
+    standings,
 )
 from gsljax.gsl.config import GSLConfig
 
@@ -33,6 +34,17 @@ def test_low_performing_are_the_configured_number_or_what_is_below_the_threshold
     for threshold, expected in ((0.6, [1, 4, 3, 2]), (0.3, [1, 4]), (0.05, [1, 4]), (1.0, [1, 4, 3, 2])):
         config = GSLConfig(num_low_performing=4, num_specialists=2, low_threshold=threshold)
         np.testing.assert_array_equal(low_performing(config, scores), expected)
+
+
+def test_standings_by_hand():
+    """Eight epochs, of which the last two count most; then all of them; then the return of the last two; the place."""
+    nan, flat = math.nan, [0.0] * 8
+    late = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0]
+    early = [0.0, 0.75, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    unknown_at_last = [0.0, 0.0, 0.0, 0.0, 0.25, 0.5, nan, nan]
+    scores = np.array([flat, early, flat, late, unknown_at_last, [nan] * 8, flat]).T
+    returns = np.array([[9.0] * 8, [1.0] * 8, [9.0] * 6 + [10.0] * 2, [0.0] * 8, [0.0] * 8, [99.0] * 8, [9.0] * 8]).T
+    np.testing.assert_array_equal(np.argsort(-standings(scores, returns)), [4, 3, 1, 2, 0, 6, 5])
 
 
 def test_lowest_performing_by_hand():
