@@ -1,6 +1,6 @@
 """GSL against PPO on Procgen, scaled down to a CPU: over seeds, at equal totals, on training and held-out levels.
 
-    python -m benchmarks.procgen_learning --runs runs/procgen      # StarPilot and FruitBot, 3 seeds: days on 2 cores
+    python -m benchmarks.procgen_learning --runs runs/procgen      # StarPilot and FruitBot, 3 seeds: hours on 2 cores
     python -m benchmarks.procgen_learning --runs DIR --results DIR --settings procgen-tiny --seeds 0      # a trial
 
 Runs that are finished are not run again and runs that were cut off are resumed, so the command can be repeated until
@@ -27,6 +27,7 @@ def flags(
     specialists: int,
     lanes: int,
     steps: int,
+    shrink: int,
     channels: str,
     hidden: int,
     score: float,
@@ -41,14 +42,16 @@ def flags(
       specialists: who share those.
       lanes: of the generalist; specialists have half of them.
       steps: of a rollout.
-      channels, hidden: of the IMPALA network.
+      shrink, channels, hidden: of the IMPALA network.
       score: that a demonstration must have, normalised.
       episodes: of the specialists per low-performing level, of the evaluation after the run per level, and half as many
         of the one that finds the low-performing levels.
     """
     of_generalist, of_specialist = lanes * steps // 8, lanes // 2 * steps // 8
     words = f"--total-samples {total} --env.num-levels {levels} --env.num-test-levels {levels} --rollout-steps {steps} "
-    words += f"--network.channels {channels} --network.hidden {hidden} --num-low-performing {low} "
+    words += (
+        f"--network.shrink {shrink} --network.channels {channels} --network.hidden {hidden} --num-low-performing {low} "
+    )
     words += f"--low-episodes {-(-episodes // 2)} --num-specialists {specialists} "
     words += f"--demonstrations.specialist-episodes {episodes * low} "
     words += f"--demonstrations.generalist-episodes {levels - low} --demonstrations.min-normalized {score} "
@@ -60,7 +63,16 @@ def flags(
 
 
 SMALL = flags(
-    total=1_000_000, levels=64, low=16, specialists=4, lanes=16, steps=128, channels="8 16 16", hidden=128, score=0.05
+    total=500_000,
+    levels=48,
+    low=16,
+    specialists=4,
+    lanes=16,
+    steps=128,
+    shrink=2,
+    channels="8 16 16",
+    hidden=128,
+    score=0.05,
 )
 TINY = (
     *flags(
@@ -70,6 +82,7 @@ TINY = (
         specialists=1,
         lanes=8,
         steps=32,
+        shrink=4,
         channels="4 4",
         hidden=16,
         score=-1.0,

@@ -63,6 +63,9 @@ def make_algorithm(
     Raises:
       UserError: if settings, imitation, networks and environment do not fit together.
     """
+    if isinstance(network, ImageNetworkConfig) and any(size % network.shrink for size in spec.observation_shape[:2]):
+        sizes = " x ".join(map(str, spec.observation_shape[:2]))
+        raise UserError(f"The network's shrink is {network.shrink}, but must divide the images' size, {sizes}.")
     if isinstance(network, PointCloudNetworkConfig) and not isinstance(settings, SACConfig):
         raise UserError("The algorithm is not sac, but it must be, as the networks of point clouds are SAC's.")
     if isinstance(settings, PPOConfig):
@@ -105,4 +108,4 @@ def _encoder(network: AnyNetworkConfig, spec: EnvSpec) -> nn.Module:
 
 
 def _computing(network: ImageNetworkConfig) -> dict[str, Any]:
-    return {"compute": network.compute, "dtype": jnp.dtype(network.dtype)}
+    return {"compute": network.compute, "dtype": jnp.dtype(network.dtype), "shrink": network.shrink}

@@ -76,14 +76,18 @@ class ImageNetworkConfig:
     compute: Compute = DEFAULT_COMPUTE
     """How convolutions are computed, which changes speed only: see gsljax.networks.conv. What is fastest for a
     population differs between machines, see benchmarks/procgen.py."""
+    shrink: int = 1
+    """Images are averaged over squares of so many pixels first: 2 makes the network four times as fast, and what is
+    smaller than that is lost. 1 takes them as they are."""
 
     def __post_init__(self):
         if not self.channels or min(self.channels) < 1:
             raise UserError(
                 f"The network's channels are {self.channels}, but must be those of one or more stacks, all positive."
             )
-        if self.hidden < 1:
-            raise UserError(f"The network's hidden is {self.hidden}, but must be at least 1.")
+        for name in ("hidden", "shrink"):
+            if getattr(self, name) < 1:
+                raise UserError(f"The network's {name} is {getattr(self, name)}, but must be at least 1.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,6 +51,7 @@ class ImpalaEncoder(nn.Module):
         convs (stacks · blocks)^(-1/4) = 0.639, and 1.4 for the dense layer. Biases start at zero in both.
       compute: how convolutions are computed, see `gsljax.networks.conv`.
       dtype: what is computed in; parameters and features are float32 either way.
+      shrink: images are first averaged over squares of so many pixels, which divide height and width.
     """
 
     channels: Sequence[int] = (16, 32, 32)
@@ -58,6 +59,7 @@ class ImpalaEncoder(nn.Module):
     initialization: Initialization = "ppo"
     compute: Compute = DEFAULT_COMPUTE
     dtype: Any = jnp.float32
+    shrink: int = 1
 
     @nn.compact
     def __call__(self, observation: jax.Array, action: jax.Array | None = None) -> jax.Array:
@@ -78,6 +80,8 @@ class ImpalaEncoder(nn.Module):
         x = images.astype(self.dtype)
         if jnp.issubdtype(images.dtype, jnp.integer):
             x = x / 255
+        if self.shrink > 1:
+            x = nn.avg_pool(x, (self.shrink, self.shrink), (self.shrink, self.shrink))
         for stack, channels in enumerate(self.channels):
             x = Conv3x3(channels, first_init, self.compute, self.dtype, name=f"stack{stack}_conv")(x)
             x = max_pool_3x3(x)
@@ -99,7 +103,7 @@ class ImpalaActorCritic(nn.Module):
 
     Attributes:
       action: the action space; discrete gives a `Categorical`, continuous a `ClampedGaussian` with std in [0.5, 1.5].
-      channels, hidden, compute, dtype: see `ImpalaEncoder`.
+      channels, hidden, compute, dtype, shrink: see `ImpalaEncoder`.
       initialization: `"ppo"`, logits orthogonal with gain 0.01 and value with gain 1; `"ppg"`, both of norm 0.1.
     """
 
@@ -109,12 +113,13 @@ class ImpalaActorCritic(nn.Module):
     initialization: Initialization = "ppo"
     compute: Compute = DEFAULT_COMPUTE
     dtype: Any = jnp.float32
+    shrink: int = 1
 
     @nn.compact
     def __call__(self, observation: jax.Array) -> tuple[Distribution, jax.Array]:
         """`[..., H, W, C]` to a distribution over actions and values `[...]`."""
         encoder = ImpalaEncoder(
-            self.channels, self.hidden, self.initialization, self.compute, self.dtype, name="encoder"
+            self.channels, self.hidden, self.initialization, self.compute, self.dtype, self.shrink, name="encoder"
         )
         features = encoder(observation)
         policy_init, value_init = head_initializers(self.initialization)

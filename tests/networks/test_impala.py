@@ -72,6 +72,14 @@ def test_floating_point_images_are_not_divided():
     np.testing.assert_allclose(apply(params, scaled), apply(params, IMAGES), rtol=1e-4, atol=1e-5)
 
 
+def test_shrunken_images_are_means_over_squares():
+    images = IMAGES[:, :8]
+    means = images.reshape(2, 4, 2, 4, 2, 3).astype(np.float32).mean(axis=(2, 4)) / 255
+    whole, shrunken = (ImpalaEncoder(**SMALL, shrink=shrink) for shrink in (1, 2))
+    params = jax.jit(shrunken.init)(jax.random.key(0), images)
+    np.testing.assert_allclose(shrunken.apply(params, images), whole.apply(params, means), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("compute", ["conv", "packed", "patches", "taps"])
 def test_every_convolution_is_computed_as_told(compute):
     encoder = ImpalaEncoder(**SMALL, compute=compute)

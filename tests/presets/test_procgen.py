@@ -7,11 +7,12 @@ import pytest
 
 from gsljax.envs.procgen import GAMES
 from gsljax.errors import UserError
+from gsljax.gsl.agent import make_algorithm, settings_of
 from gsljax.gsl.checks import check_against, check_lanes
 from gsljax.gsl.config import resolve
 from gsljax.presets import PRESETS
 from gsljax.presets.procgen import PROCGEN
-from gsljax.types import EnvSpec
+from gsljax.types import ActionSpec, EnvSpec
 
 CONFIGS = [(preset, config) for preset in PROCGEN for config in (preset.config, *preset.other_configs)]
 needs_procgen = pytest.mark.skipif(importlib.util.find_spec("envpool") is None, reason="EnvPool is not installed")
@@ -24,6 +25,18 @@ def test_every_game_has_its_preset_with_ppo_and_ppg():
     assert {preset.name for preset in PROCGEN} == {f"procgen-{game}" for game in GAMES}
     assert all(PRESETS[preset.name] is preset for preset in PROCGEN)
     assert [config.algorithm for _, config in CONFIGS] == ["ppo", "ppg"] * 16
+
+
+def test_shrunken_images_must_fit():
+    config = PRESETS["procgen-bigfish"].config
+    spec = EnvSpec("images", 4, (64, 64, 3), "uint8", ActionSpec(num_actions=15), 100, has_success=False)
+    settings = settings_of("ppo", config.generalist)
+    network = dataclasses.replace(config.network, shrink=2)
+    make_algorithm(settings, network, spec)
+    with pytest.raises(UserError, match=r"^The network's shrink is 3, but must divide the images' size, 64 x 64\.$"):
+        make_algorithm(settings, dataclasses.replace(network, shrink=3), spec)
+    with pytest.raises(UserError, match=r"^The network's shrink is 0, but must be at least 1\.$"):
+        dataclasses.replace(network, shrink=0)
 
 
 @configs
