@@ -26,7 +26,8 @@ import numpy as np
 from benchmarks.reporting import Row, arguments, report, write
 from gsljax.envs.protocol import PooledEnvironment
 from gsljax.gsl.agent import make_algorithm
-from gsljax.gsl.config import ImageNetworkConfig, TrainingConfig
+from gsljax.gsl.config import TrainingConfig
+from gsljax.gsl.network_config import ImageNetworkConfig
 from gsljax.gsl.training import Carry, begin, chosen_strategy, make_train_from_pools
 from gsljax.networks.conv import Compute
 from gsljax.presets import PRESETS

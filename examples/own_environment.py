@@ -12,7 +12,8 @@ from gymnax.environments.classic_control.cartpole import CartPole, EnvParams
 from gsljax import api
 from gsljax.algorithms import PPOConfig
 from gsljax.envs import GymnaxLanes
-from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, TrainingConfig
+from gsljax.gsl.config import DemonstrationConfig, GSLConfig, TrainingConfig
+from gsljax.gsl.network_config import NetworkConfig
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.presets import Preset
 

@@ -14,7 +14,8 @@ from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
 from gsljax.errors import Interrupted, TimeIsUp, UserError
 from gsljax.filming import Filming, film, style_of
 from gsljax.gsl.checks import check_against, check_lanes, check_unused
-from gsljax.gsl.config import GSLConfig, from_json, resolve
+from gsljax.gsl.config import GSLConfig, resolve
+from gsljax.gsl.config_json import from_json
 from gsljax.gsl.experiment import ADOPTABLE, Experiment, Reporter
 from gsljax.gsl.playing_stages import evaluate_variations
 from gsljax.gsl.run import Outcome, run

@@ -12,7 +12,8 @@ from gsljax.envs import Pools, PoolStep
 from gsljax.errors import UserError
 from gsljax.evaluation import play_once
 from gsljax.filming import CONTACT_SHEET, Filming, style_of
-from gsljax.gsl.config import GSLConfig, NetworkConfig, TrainingConfig
+from gsljax.gsl.config import GSLConfig, TrainingConfig
+from gsljax.gsl.network_config import NetworkConfig
 from gsljax.networks import ActorCritic
 from gsljax.presets import MAZE, PRESETS, Preset
 from gsljax.report.film import FilmStyle

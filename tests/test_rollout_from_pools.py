@@ -14,7 +14,7 @@ from gsljax.envs import Pools, PoolStep
 from gsljax.episodes import make_policy, play_episodes
 from gsljax.errors import UserError
 from gsljax.gsl.agent import make_algorithm
-from gsljax.gsl.config import ImageNetworkConfig
+from gsljax.gsl.network_config import ImageNetworkConfig
 from gsljax.networks import ActorCritic
 from gsljax.rollout import make_collect_from_pools
 from gsljax.types import ActionSpec, EnvSpec

@@ -18,13 +18,8 @@ from gsljax.algorithms import (
     make_sac,
 )
 from gsljax.errors import UserError
-from gsljax.gsl.config import (
-    AlgorithmName,
-    ImageNetworkConfig,
-    NetworkConfig,
-    PointCloudNetworkConfig,
-    TrainingConfig,
-)
+from gsljax.gsl.config import AlgorithmName, TrainingConfig
+from gsljax.gsl.network_config import ImageNetworkConfig, NetworkConfig, PointCloudNetworkConfig
 from gsljax.networks import (
     ActorCritic,
     CategoricalActor,

@@ -3,16 +3,14 @@
 import dataclasses
 import math
 import typing
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from gsljax.algorithms import AuxiliaryConfig, ImitationConfig, PPOConfig, SACConfig
 from gsljax.algorithms.imitation import ImitationMethod
 from gsljax.errors import UserError
+from gsljax.gsl.network_config import NetworkConfig
 from gsljax.gsl.plateau import PlateauCriterion
-from gsljax.networks.conv import DEFAULT_COMPUTE, Compute
-from gsljax.networks.mlp import Activation
 
-AnyConfig = TypeVar("AnyConfig")
 AnyGSLConfig = TypeVar("AnyGSLConfig", bound="GSLConfig")
 
 DemonstrationLabel = Literal["played", "mode"]
@@ -32,87 +30,6 @@ IMITATION_OF_METHOD: dict[str, ImitationMethod] = {
 """The methods that are GSL with another use of the demonstrations in phase II."""
 IMITATION_OF_ALGORITHM: dict[AlgorithmName, ImitationMethod] = {"ppo": "dapg", "ppg": "dapg", "sac": "gail"}
 """How the paper uses demonstrations with each algorithm (GSL §4)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class NetworkConfig:
-    """The networks of a vector observation."""
-
-    hidden: tuple[int, ...] = (256, 256)
-    """Units of the hidden layers."""
-    activation: Activation = "relu"
-    """Activation after each hidden layer."""
-    shared_trunk: bool = False
-    """Whether policy and value share their hidden layers (PPO)."""
-    initial_std: float = 1.0
-    """Where the policy's std starts (continuous actions; PPO and PPG, as all of the std: SAC's is the network's)."""
-    min_std: float = 0.5
-    """Lower end of what the std is clamped to."""
-    max_std: float = 1.5
-    """Upper end of what the std is clamped to."""
-    squash_mean: bool = False
-    """Whether the mean goes through tanh, which keeps it within the action range (PPO and PPG)."""
-
-    def __post_init__(self):
-        if not self.hidden or min(self.hidden) < 1:
-            raise UserError(f"The network's hidden layers are {self.hidden}, but must be one or more positive widths.")
-        if not 0 < self.min_std <= self.initial_std <= self.max_std:
-            raise UserError(
-                f"The network's min_std, initial_std and max_std are {self.min_std}, {self.initial_std} and "
-                f"{self.max_std}, but must be positive and in ascending order."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageNetworkConfig:
-    """The IMPALA networks of an image observation."""
-
-    channels: tuple[int, ...] = (16, 32, 32)
-    """Channels of each stack, which halves height and width."""
-    hidden: int = 256
-    """Units of the dense layer."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """What the encoder computes in."""
-    compute: Compute = DEFAULT_COMPUTE
-    """How convolutions are computed, which changes speed only: see gsljax.networks.conv. What is fastest for a
-    population differs between machines, see benchmarks/procgen.py."""
-    shrink: int = 1
-    """Images are averaged over squares of so many pixels first: 2 makes the network four times as fast, and what is
-    smaller than that is lost. 1 takes them as they are."""
-
-    def __post_init__(self):
-        if not self.channels or min(self.channels) < 1:
-            raise UserError(
-                f"The network's channels are {self.channels}, but must be those of one or more stacks, all positive."
-            )
-        for name in ("hidden", "shrink"):
-            if getattr(self, name) < 1:
-                raise UserError(f"The network's {name} is {getattr(self, name)}, but must be at least 1.")
-
-
-@dataclasses.dataclass(frozen=True)
-class PointCloudNetworkConfig:
-    """The networks of a point cloud (SAC): PointNets over its segments and a Transformer over their tokens."""
-
-    width: int = 192
-    """Units of the PointNets, and of the tokens."""
-    blocks: int = 2
-    """Transformer blocks."""
-    heads: int = 4
-    """Attention heads."""
-    head_size: int = 32
-    """Units of each head."""
-    feedforward: int = 768
-    """Units of the hidden layer in each block."""
-    hidden: int = 128
-    """Units of the layer after the attention pooling."""
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
-                raise UserError(f"The network's {field.name} is {getattr(self, field.name)}, but must be at least 1.")
-        if self.width % 2:
-            raise UserError(f"The network's width is {self.width}, but must be even: half is pooled by maximum.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -362,40 +279,3 @@ def resolve(config: AnyGSLConfig) -> AnyGSLConfig:
     """The configuration with phase II's imitation set as its method and its algorithm say."""
     imitation = dataclasses.replace(config.imitation, method=config.imitation_method)
     return dataclasses.replace(config, imitation=imitation)
-
-
-def from_json(cls: type[AnyConfig], values: Any) -> AnyConfig:
-    """A (nested, frozen) configuration back from what `dataclasses.asdict` and JSON made of it.
-
-    Raises:
-      UserError: if a field is unknown, missing, or of another type.
-    """
-    if not isinstance(values, dict):
-        raise UserError(f"The configuration has {values!r} where the fields of a {cls.__name__} must be.")
-    hints = typing.get_type_hints(cls)
-    for fault, names in (("has the unknown", set(values) - set(hints)), ("lacks the", set(hints) - set(values))):
-        if names:
-            raise UserError(f"The configuration {fault} field {min(names)!r} of a {cls.__name__}.")
-    arguments = {}
-    for name, value in values.items():
-        if dataclasses.is_dataclass(hints[name]):
-            value = from_json(typing.cast(type, hints[name]), value)
-        elif not _is_of_type(value, hints[name]):
-            allowed = hints[name].__name__ if isinstance(hints[name], type) else hints[name]
-            raise UserError(f"The field {name!r} of a {cls.__name__} is {value!r}, but must be of type {allowed}.")
-        arguments[name] = tuple(value) if isinstance(value, list) else value
-    return cls(**arguments)
-
-
-def _is_of_type(value: Any, hint: Any) -> bool:
-    """Whether what JSON made of a value is one of the type: JSON has lists for tuples and may write 1.0 as 1."""
-    kind, parts = typing.get_origin(hint), typing.get_args(hint)
-    if kind is Literal:
-        return value in parts
-    if kind is tuple:
-        return isinstance(value, list) and all(_is_of_type(entry, parts[0]) for entry in value)
-    if parts:  # a union
-        return any(_is_of_type(value, part) for part in parts)
-    if isinstance(value, bool):
-        return hint is bool
-    return isinstance(value, int | float) if hint is float else isinstance(value, hint)

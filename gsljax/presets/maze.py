@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from gsljax.algorithms import AuxiliaryConfig, GAILConfig, ImitationConfig, PPOConfig, SACConfig
 from gsljax.envs import BrushMaze, BrushMazeConfig, GymnaxLanes
 from gsljax.evaluation import evaluate
-from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, TrainingConfig
+from gsljax.gsl.config import DemonstrationConfig, GSLConfig, TrainingConfig
 from gsljax.gsl.experiment import Experiment
+from gsljax.gsl.network_config import NetworkConfig
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.gsl.run import Outcome
 from gsljax.presets.base import Preset

@@ -15,7 +15,8 @@ from gsljax.algorithms import ImitationConfig, PPOConfig
 from gsljax.envs.meta_world import MT10, MT50, PreviousFrame, meta_world, raw_observation
 from gsljax.envs.pools import Pools
 from gsljax.errors import UserError
-from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, TrainingConfig
+from gsljax.gsl.config import DemonstrationConfig, GSLConfig, TrainingConfig
+from gsljax.gsl.network_config import NetworkConfig
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.presets.base import Preset
 from gsljax.report.arm_film import arm_film

@@ -13,7 +13,8 @@ from gsljax.algorithms import AuxiliaryConfig, ImitationConfig, PPOConfig
 from gsljax.envs.pools import Pools
 from gsljax.envs.procgen import GAMES, LAST_LEVEL, TRAIN_LEVELS, Distribution, procgen
 from gsljax.errors import UserError
-from gsljax.gsl.config import DemonstrationConfig, GSLConfig, ImageNetworkConfig, TrainingConfig
+from gsljax.gsl.config import DemonstrationConfig, GSLConfig, TrainingConfig
+from gsljax.gsl.network_config import ImageNetworkConfig
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.presets.base import Preset
 

@@ -12,7 +12,8 @@ from gsljax.algorithms import GAILConfig, ImitationConfig, SACConfig
 from gsljax.envs.pools import Pools
 from gsljax.envs.push_chair import CHAIRS, HORIZON, Mode, push_chair, spec_of
 from gsljax.errors import UserError
-from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, PointCloudNetworkConfig, TrainingConfig
+from gsljax.gsl.config import DemonstrationConfig, GSLConfig, TrainingConfig
+from gsljax.gsl.network_config import NetworkConfig, PointCloudNetworkConfig
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.presets.base import Preset
 from gsljax.report.film import FilmStyle

@@ -7,7 +7,8 @@ import pytest
 from gsljax.algorithms import AuxiliaryConfig, SACConfig
 from gsljax.errors import UserError
 from gsljax.gsl.checks import check_against, check_unused, most_valid_steps
-from gsljax.gsl.config import ImageNetworkConfig, resolve
+from gsljax.gsl.config import resolve
+from gsljax.gsl.network_config import ImageNetworkConfig
 from gsljax.presets import MAZE
 from gsljax.types import ActionSpec
 from tests.gsl.tiny import CONFIG, HORIZON, PRESET, changed

@@ -6,7 +6,9 @@ import json
 import pytest
 
 from gsljax.errors import UserError
-from gsljax.gsl.config import GSLConfig, NetworkConfig, from_json, resolve
+from gsljax.gsl.config import GSLConfig, resolve
+from gsljax.gsl.config_json import from_json
+from gsljax.gsl.network_config import NetworkConfig
 from gsljax.presets import MAZE, MazeConfig
 from tests.gsl.tiny import CONFIG, changed
 

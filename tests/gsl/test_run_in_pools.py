@@ -16,8 +16,9 @@ from gsljax.errors import UserError
 from gsljax.evaluation import evaluate_in_pools
 from gsljax.gsl import demonstrations as demonstration_sets
 from gsljax.gsl import mastery, population_training, streaming
-from gsljax.gsl.config import DemonstrationConfig, GSLConfig, NetworkConfig, TrainingConfig
+from gsljax.gsl.config import DemonstrationConfig, GSLConfig, TrainingConfig
 from gsljax.gsl.demonstrations import GENERALIST
+from gsljax.gsl.network_config import NetworkConfig
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.gsl.run import run
 from gsljax.networks import ActorCritic

@@ -17,8 +17,9 @@ import pytest
 from gsljax.algorithms import AuxiliaryConfig, GAILConfig, ImitationConfig, PPOConfig, SACConfig
 from gsljax.envs import BrushMazeConfig
 from gsljax.gsl import population_training
-from gsljax.gsl.config import DemonstrationConfig, NetworkConfig, TrainingConfig, resolve
+from gsljax.gsl.config import DemonstrationConfig, TrainingConfig, resolve
 from gsljax.gsl.experiment import Experiment, Reporter
+from gsljax.gsl.network_config import NetworkConfig
 from gsljax.gsl.plateau import PlateauCriterion
 from gsljax.gsl.population_training import TrainingStage
 from gsljax.gsl.run import Outcome, run

@@ -14,8 +14,9 @@ from gsljax.envs.push_chair import CHAIRS, spec_of
 from gsljax.errors import UserError
 from gsljax.gsl.agent import make_algorithm, settings_of
 from gsljax.gsl.checks import check_against
-from gsljax.gsl.config import PointCloudNetworkConfig, resolve
+from gsljax.gsl.config import resolve
 from gsljax.gsl.demonstrations import load
+from gsljax.gsl.network_config import PointCloudNetworkConfig
 from gsljax.presets import PRESETS
 from gsljax.presets.push_chair import CLOUD_CONFIG, STATE_CONFIG, PushChairSceneConfig
 from tests.gsl.tiny import changed
