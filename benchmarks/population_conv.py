@@ -4,20 +4,18 @@
 
 P members share one total batch of 64 × 64 × 3 images. A row is the forward pass or a gradient step in samples per
 second over all members, taken inside a `lax.scan`, as every training loop does: XLA compiles convolutions otherwise
-there. `conv`, `packed`, `patches` and `taps` are `gsljax.networks.conv`'s formulations under `vmap`, `map` is
-`lax.map` over members with `conv`, `parts` the same with the gradients of some images at a time, as
+there. `conv`, `cudnn`, `packed`, `patches` and `taps` are `gsljax.networks.conv`'s formulations under `vmap`, `map`
+is `lax.map` over members with `conv`, `parts` the same with the gradients of some images at a time, as
 `gsljax.algorithms.gradients` takes them (on a CPU; elsewhere it is the same as `map`), `loop` calls the compiled
-program of a single net once per member. `xla's own gradient` is what `jax.grad` makes of a plain convolution, in and
-outside of a scan. `of the single net` compares with one member that has the whole batch, computed by `conv`; compile
-seconds, tracing included, apart. `--torch` names the Python of an environment that has PyTorch, whose gradient steps
-then take their turn.
+program of a single net once per member; of one member, `cudnn` is there outside of a scan, too. `of the single net`
+compares with one member that has the whole batch, computed by `conv`; compile seconds, tracing included, apart.
+`--torch` names the Python of an environment that has PyTorch, whose gradient steps then take their turn.
 """
 
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +23,12 @@ import jax.numpy as jnp
 from benchmarks.peer import Peer
 from benchmarks.reporting import Row, arguments, interleaved_medians, report
 from gsljax.algorithms.gradients import gradient_of_mean
-from gsljax.networks import ImpalaActorCritic, conv
+from gsljax.networks import ImpalaActorCritic
 from gsljax.networks.conv import Compute
 from gsljax.population import over_members
 from gsljax.types import ActionSpec
 
-FORMULATIONS = get_args(Compute)
+FORMULATIONS = tuple(compute for compute in get_args(Compute) if compute != "auto")
 WAYS = (*FORMULATIONS, "map", "parts", "loop")
 ALONE = (*FORMULATIONS, "parts")
 """The ways in which a single network differs."""
@@ -95,9 +93,9 @@ def programs(way: str, members: int, batch: int, dtype: Any, compile_seconds: di
     return made
 
 
-def automatic(batch: int, compile_seconds: dict[str, float]) -> dict[str, Any]:
-    """A single net's gradient steps with the gradients that `jax.grad` makes of a convolution."""
-    network, params, images = network_and_data("conv", 1, batch, jnp.float32)
+def outside_a_scan(batch: int, dtype: Any, compile_seconds: dict[str, float]) -> dict[str, Any]:
+    """A single net's gradient steps with the gradients that `jax.grad` makes of a convolution, not in a scan."""
+    network, params, images = network_and_data("cudnn", 1, batch, dtype)
     params, images = jax.tree.map(lambda x: x[0], (params, images))
 
     def unrolled(params, images):
@@ -105,13 +103,10 @@ def automatic(batch: int, compile_seconds: dict[str, float]) -> dict[str, Any]:
             params = descend(network, params, images[step])
         return params
 
-    made = {}
-    for name, function in (("in a scan", partial(learn, network)), ("outside", unrolled)):
-        name = f"learning xla's own gradient, {name} P=1"
-        started = time.perf_counter()
-        with mock.patch.object(conv, "_convolve", lambda convolution, images, kernel: convolution(images, kernel)):
-            made[name] = partial(jax.jit(function).lower(params, images).compile(), params, images)
-        compile_seconds[name] = time.perf_counter() - started
+    name = "learning cudnn outside of a scan P=1"
+    started = time.perf_counter()
+    made = {name: partial(jax.jit(unrolled).lower(params, images).compile(), params, images)}
+    compile_seconds[name] = time.perf_counter() - started
     return made
 
 
@@ -132,12 +127,12 @@ def main() -> None:
             todo: dict[str, Any] = {}
             for way in given.ways if members > 1 else [way for way in given.ways if way in ALONE]:
                 todo |= programs(way, members, given.batch, jnp.dtype(dtype), compile_seconds)
-            if members == 1 and dtype == "float32":
-                todo |= automatic(given.batch, compile_seconds)
-                if given.torch:
-                    settings = {"num_actions": NUM_ACTIONS, "batch": given.batch, "steps": STEPS}
-                    peer = Peer(given.torch, "torch_impala.py", settings)
-                    todo["learning pytorch P=1"], compile_seconds["learning pytorch P=1"] = peer.run, ""
+            if members == 1 and "cudnn" in given.ways:
+                todo |= outside_a_scan(given.batch, jnp.dtype(dtype), compile_seconds)
+            if members == 1 and dtype == "float32" and given.torch:
+                settings = {"num_actions": NUM_ACTIONS, "batch": given.batch, "steps": STEPS}
+                peer = Peer(given.torch, "torch_impala.py", settings)
+                todo["learning pytorch P=1"], compile_seconds["learning pytorch P=1"] = peer.run, ""
             for name, seconds in interleaved_medians(todo, given.repeats).items():
                 rate = STEPS * given.batch / seconds
                 if members == 1 and " conv " in name:

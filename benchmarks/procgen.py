@@ -28,7 +28,7 @@ from gsljax.envs.protocol import PooledEnvironment
 from gsljax.gsl.agent import make_algorithm
 from gsljax.gsl.config import TrainingConfig
 from gsljax.gsl.network_config import ImageNetworkConfig
-from gsljax.gsl.training import Carry, begin, chosen_strategy, make_train_from_pools
+from gsljax.gsl.training import Carry, acting_strategy, begin, chosen_strategy, make_train_from_pools
 from gsljax.networks.conv import Compute
 from gsljax.presets import PRESETS
 
@@ -58,7 +58,7 @@ def cases(names: Sequence[str], small: bool) -> list[Case]:
     every = np.arange(PRESET.make_environment(config).spec.num_variations)[None]
     made: list[Case] = []
     if "generalist" in names:
-        for lanes in (4, 8) if small else (64, 256, 1024):
+        for lanes in (4, 8) if small else (64, 256):
             made.append(_case(f"generalist, {lanes} x {steps}", every, lanes, steps, config.generalist))
     if "specialists" in names:
         count, width = (3, 4) if small else (config.num_specialists, config.variations_per_specialist)
@@ -95,7 +95,11 @@ def measure(case: Case, network: ImageNetworkConfig, way: str, epochs: int) -> R
     carry = first_carry(case, algorithm, environment)
     run_as: Any = int(strategy) if strategy.isdigit() else strategy
     train_epoch = make_train_from_pools(
-        algorithm, environment.spec.num_variations, case.steps, chosen_strategy(run_as, carry)
+        algorithm,
+        environment.spec.num_variations,
+        case.steps,
+        chosen_strategy(run_as, carry),
+        acting_strategy(run_as),
     )
     with environment.open(jax.device_get(carry.lanes)) as live:
         carry, _, first = train_epoch(live, carry, None)
@@ -123,8 +127,9 @@ def main() -> None:
     )
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
     computes = get_args(Compute)
+    parser.add_argument("--generalist-compute", choices=computes, default="auto", help="of its convolutions")
     ways = [f"{compute}/{strategy}" for compute in computes for strategy in ("auto", "vmap", "map", "4", "16")]
-    parser.add_argument("--ways", nargs="+", default=["conv/auto"], choices=ways, help="of the specialists")
+    parser.add_argument("--ways", nargs="+", default=["auto/auto"], choices=ways, help="of the specialists")
     parser.add_argument("--epochs", type=int, default=5, help="timed epochs per row, of which the median counts")
     parser.add_argument("--small", action="store_true", help="sizes for trying it on a CPU")
     given = parser.parse_args()
@@ -134,7 +139,7 @@ def main() -> None:
         generalist: float | None = None
         for case in cases(given.cases, given.small):
             is_population = len(case.variations) > 1
-            for way in given.ways if is_population else ["conv/auto"]:
+            for way in given.ways if is_population else [f"{given.generalist_compute}/auto"]:
                 row = measure(case, network, way, given.epochs)
                 if generalist is None and not is_population:
                     generalist = row["value"]

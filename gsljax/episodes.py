@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from gsljax.algorithms.base import ActFunction
+from gsljax.device import compiler_options
 from gsljax.envs.protocol import Choose, LivePools
 from gsljax.errors import UserError
 from gsljax.exchange import Stopwatch, exchange, policy_of_population
@@ -30,7 +31,9 @@ def make_policy(act: ActFunction, strategy: Strategy = "vmap") -> Callable[..., 
     Returns:
       A function of the states (leaves `[P, ...]`), keys `[P]` and `deterministic` (False unless given).
     """
-    act_for_all = jax.jit(policy_of_population(act, strategy), static_argnames="deterministic")
+    act_for_all = jax.jit(
+        policy_of_population(act, strategy), static_argnames="deterministic", compiler_options=compiler_options()
+    )
 
     def policy(states: TrainState, keys: jax.Array, deterministic: bool = False) -> Choose:
         def choose(half: int, observation: np.ndarray, step: int) -> np.ndarray:

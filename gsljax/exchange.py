@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -60,26 +61,55 @@ def draw_of_step(step: Scalar, noise_steps: Scalar, key: jax.Array) -> jax.Array
 
 
 def exchange(
-    live: LivePools, choose: Callable[[int, int], np.ndarray | None], waited: Stopwatch, overlap: bool = True
+    live: LivePools, choose: Callable[[int, int], Any], waited: Stopwatch, ahead: bool = False
 ) -> Iterator[tuple[int, Step]]:
     """Step every half with the actions `choose(half, step)` until these are None; yields each half's results in order.
 
-    With `overlap` one half steps while the caller chooses for, and looks at, the other one; otherwise both step at
-    once, and nothing else happens until both are done. `waited` adds up the time spent sending and receiving.
+    One half steps while the caller chooses for, and looks at, the other one. With `ahead` actions may be arrays that an
+    accelerator still computes: both halves are chosen for before the first is waited for, so that what a call of it and
+    a transfer take, which is more than what a few lanes take, passes once for both. `waited` adds up the time spent
+    sending and receiving.
     """
+    return (_ahead if ahead else _in_turns)(live, choose, waited)
+
+
+def _in_turns(live: LivePools, choose: Callable[[int, int], Any], waited: Stopwatch) -> Iterator[tuple[int, Step]]:
     stepping: deque[tuple[int, int]] = deque()
     following = [(half, 0) for half in range(len(live.halves))]
     while following or stepping:
-        chosen = ((half, step, choose(half, step)) for half, step in following)
-        for half, step, action in chosen if overlap else list(chosen):
+        for half, step in following:
+            action = choose(half, step)
             if action is not None:
-                with waited:
-                    live.send(half, action)
+                _send(live, half, action, waited)
                 stepping.append((half, step))
         following = []
-        while stepping and (not overlap or not following):
+        if stepping:
             half, step = stepping.popleft()
             with waited:
                 result = live.receive(half)
             yield half, result
             following.append((half, step + 1))
+
+
+def _ahead(live: LivePools, choose: Callable[[int, int], Any], waited: Stopwatch) -> Iterator[tuple[int, Step]]:
+    step = 0
+    chosen = [(half, choose(half, step)) for half in range(len(live.halves))]
+    while chosen:
+        stepping: list[int] = []
+        for half, action in chosen:
+            if action is not None:
+                _send(live, half, action, waited)
+                stepping.append(half)
+        step += 1
+        chosen = []
+        for half in stepping:
+            with waited:
+                result = live.receive(half)
+            yield half, result
+            chosen.append((half, choose(half, step)))
+
+
+def _send(live: LivePools, half: int, action: Any, waited: Stopwatch) -> None:
+    action = np.asarray(action)  # may wait for the policy
+    with waited:
+        live.send(half, action)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gsljax.device import is_accelerator
 from gsljax.errors import UserError
 
 Strategy: TypeAlias = Literal["vmap", "map"] | int
@@ -69,11 +70,13 @@ def fastest_strategy(state: Any) -> Strategy:
     """How to run the members that have these parameters and moments (a tree of arrays or shapes, with the member axis).
 
     A gradient step streams through all of them. On a CPU as many members run at once as keep theirs in a core's cache:
-    a few small dense networks, wide ones and image networks one after another. Elsewhere all run at once.
+    a few small dense networks, wide ones and image networks one after another. Elsewhere all run at once, but for
+    image networks, see `gsljax.networks.conv`.
     """
-    if jax.default_backend() != "cpu":
-        return "vmap"
     leaves = jax.tree.leaves(state)
+    if is_accelerator():
+        convolves = any(x.ndim == 5 for x in leaves)  # kernels [P, 3, 3, C, F]
+        return "map" if convolves else "vmap"
     return max(1, CACHED_STATE_BYTES * leaves[0].shape[0] // sum(x.size * x.dtype.itemsize for x in leaves))
 
 

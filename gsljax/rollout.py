@@ -2,13 +2,14 @@
 
 import time
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gsljax.algorithms.base import ActFunction
+from gsljax.device import compiler_options, is_accelerator
 from gsljax.envs.protocol import JaxEnvironment, LivePools
 from gsljax.exchange import Stopwatch, draw_of_step, exchange, policy_of_population
 from gsljax.population import Strategy
@@ -87,7 +88,7 @@ class CollectFromPools(Protocol):
         keys: jax.Array,
         num_steps: int,
         deterministic: bool = False,
-        overlap: bool = True,
+        ahead: bool | None = None,
         noise_steps: jax.Array | None = None,
     ) -> tuple[Rollout, Times]:
         """`num_steps` steps of all lanes of all members, from where the pools are.
@@ -98,8 +99,8 @@ class CollectFromPools(Protocol):
           keys: `[P]`, for the actions.
           num_steps: T.
           deterministic: whether the policy's mode is played.
-          overlap: whether the policy acts for one half of the lanes while the other half steps; the rollout is the
-            same, bit for bit.
+          ahead: whether the policy is started for both halves of the lanes before one of them steps, see
+            `gsljax.exchange.exchange`; None for everywhere but on a CPU. The rollout is the same, bit for bit.
           noise_steps: `[P]` int32, how many steps in a row share a draw of exploration noise, see
             `gsljax.exchange.draw_of_step`; None for 1.
 
@@ -108,6 +109,19 @@ class CollectFromPools(Protocol):
           seconds spent.
         """
         ...
+
+
+class _Place(NamedTuple):
+    """Where in the record a half's next row goes, int32 on the device: a number that crosses takes 0.1 ms on a GPU."""
+
+    step: jax.Array
+    half: jax.Array
+    first_lane: jax.Array
+
+    @classmethod
+    def at(cls, half: int, first_lane: int) -> Self:
+        """A half's first row."""
+        return cls(*(jnp.asarray(value, jnp.int32) for value in (0, half, first_lane)))
 
 
 class _Record(NamedTuple):
@@ -140,14 +154,16 @@ def make_collect_from_pools(act: ActFunction, strategy: Strategy = "vmap") -> Co
 
         return jax.tree.map(empty, _Record(observation, *output))
 
-    @partial(jax.jit, static_argnames="deterministic", donate_argnames="record")
-    def act_and_record(record, states, observation, keys, step, half, first_lane, deterministic, noise_steps):
-        output = act_for_all(states, observation, keys, step, half, deterministic, noise_steps)
+    @partial(jax.jit, static_argnames="deterministic", donate_argnames="record", compiler_options=compiler_options())
+    def act_and_record(record, states, observation, keys, place, deterministic, noise_steps):
+        output = act_for_all(states, observation, keys, place.step, place.half, deterministic, noise_steps)
 
         def write(rows, row):
-            return jax.lax.dynamic_update_slice(rows, row[:, None], (0, step, first_lane, *[0] * (row.ndim - 2)))
+            at = (0, place.step, place.first_lane, *[0] * (row.ndim - 2))
+            return jax.lax.dynamic_update_slice(rows, row[:, None], at)
 
-        return jax.tree.map(write, record, _Record(observation, *output)), output.action
+        record = jax.tree.map(write, record, _Record(observation, *output))
+        return record, place._replace(step=place.step + 1), output.action
 
     def joined(record: _Record, results: Step) -> Rollout:
         # Outside of compiled code, which would copy all observations.
@@ -166,20 +182,24 @@ def make_collect_from_pools(act: ActFunction, strategy: Strategy = "vmap") -> Co
             success=results.success,
         )
 
-    def collect_from_pools(live, states, keys, num_steps, deterministic=False, overlap=True, noise_steps=None):
+    def collect_from_pools(live, states, keys, num_steps, deterministic=False, ahead=None, noise_steps=None):
         started, waited = time.perf_counter(), Stopwatch()
         record = empty_record(states, live.observation(0), keys, num_steps, live.num_lanes)
+        ahead = is_accelerator() if ahead is None else ahead
+        places = [_Place.at(half, lanes.start) for half, lanes in enumerate(live.halves)]
 
-        def choose(half: int, step: int) -> np.ndarray | None:
+        def choose(half: int, step: int) -> jax.Array | None:
             nonlocal record
-            record, action = act_and_record(
-                record, states, live.observation(half), keys, np.int32(step), np.int32(half),
-                np.int32(live.halves[half].start), deterministic=deterministic, noise_steps=noise_steps,
-            )  # fmt: skip
-            return np.asarray(action) if step < num_steps else None
+            record, places[half], action = act_and_record(
+                record, states, live.observation(half), keys, places[half], deterministic, noise_steps
+            )
+            if step == num_steps:
+                return None
+            action.copy_to_host_async()
+            return action
 
         results: list[list[Any]] = [[] for _ in live.halves]
-        for half, result in exchange(live, choose, waited, overlap):
+        for half, result in exchange(live, choose, waited, ahead):
             results[half].append(result._replace(observation=None))
         by_half = [jax.tree.map(lambda *steps: np.stack(steps, axis=1), *steps) for steps in results]
         rollout = joined(record, jax.tree.map(lambda *halves: jnp.asarray(np.concatenate(halves, axis=2)), *by_half))

@@ -136,6 +136,13 @@ def test_small_members_run_at_once_and_large_ones_one_after_another():
     assert fastest_strategy(state(256)) == 1
 
 
+def test_beside_an_accelerator_image_networks_learn_one_after_another(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    dense, image = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((4, 8, 8), (4, 3, 3, 8, 8)))
+    assert fastest_strategy([dense]) == "vmap"
+    assert fastest_strategy([dense, image]) == "map"
+
+
 def test_a_population_split_over_devices(tmp_path):
     """In a process of its own: the number of devices is fixed when JAX starts."""
     script = tmp_path / "sharded.py"

@@ -94,8 +94,9 @@ def test_rows_hold_what_belongs_together(states, rollout):
     np.testing.assert_allclose(arrays.log_prob, log_prob[..., 0], rtol=1e-4, atol=1e-4)
 
 
-def test_the_rollout_is_the_same_with_and_without_overlap(states):
-    for first, second in zip(collected(states, calls=2), collected(states, calls=2, overlap=False), strict=True):
+def test_the_rollout_is_the_same_with_the_policy_ahead_of_both_halves(states):
+    rollouts = (collected(states, calls=2, ahead=ahead) for ahead in (False, True))
+    for first, second in zip(*rollouts, strict=True):
         jax.tree.map(np.testing.assert_array_equal, first, second)
 
 

@@ -55,7 +55,7 @@ class LivePools(Protocol):
       spec: the environment's.
       num_members: P.
       num_lanes: N.
-      halves: the lanes of each half, `(slice(0, N // 2), slice(N // 2, N))`, or one slice where N is 1.
+      halves: the lanes of each half, `(slice(0, N // 2), slice(N // 2, N))`, or one slice where halves do not pay.
     """
 
     spec: EnvSpec

@@ -27,7 +27,7 @@ from gsljax.gsl.experiment import DESCRIPTIONS, Experiment
 from gsljax.gsl.mastery import Mastery, resting
 from gsljax.gsl.plateau import PlateauCriterion, first_plateau
 from gsljax.gsl.streaming import Stream, is_large
-from gsljax.gsl.training import Carry, Epoch, begin, chosen_strategy, make_train, make_train_from_pools
+from gsljax.gsl.training import Carry, Epoch, acting_strategy, begin, chosen_strategy, make_train, make_train_from_pools
 from gsljax.normalization import with_new_episodes
 from gsljax.train_state import TrainState, actors, clone
 from gsljax.types import DemonstrationBatch
@@ -298,7 +298,8 @@ def _beside_pools(experiment: Experiment, stage: TrainingStage, carry: Carry, li
     config = experiment.config
     strategy = chosen_strategy(config.population_strategy, carry)
     num_variations = experiment.environment.spec.num_variations
-    train_epoch = make_train_from_pools(stage.algorithm, num_variations, config.rollout_steps, strategy)
+    acting = acting_strategy(config.population_strategy)
+    train_epoch = make_train_from_pools(stage.algorithm, num_variations, config.rollout_steps, strategy, acting)
 
     def train_epochs(carry, pairs, count):
         records, times = [], []

@@ -13,6 +13,7 @@ import numpy as np
 
 from gsljax.algorithms.base import Algorithm
 from gsljax.compile_time import seconds_compiling
+from gsljax.device import compiler_options, is_accelerator
 from gsljax.envs.protocol import JaxEnvironment, LivePools, PooledEnvironment
 from gsljax.evaluation import EpisodeStatistics, episode_statistics
 from gsljax.gsl import demonstrations as demonstration_sets
@@ -122,7 +123,7 @@ def make_train(
 
 
 def make_train_from_pools(
-    algorithm: Algorithm, num_variations: int, num_steps: int, strategy: Strategy
+    algorithm: Algorithm, num_variations: int, num_steps: int, strategy: Strategy, acting: Strategy | None = None
 ) -> Callable[[LivePools, Carry, DemonstrationBatch | Stream | None], tuple[Carry, Epoch, dict[str, float]]]:
     """An epoch of a population beside its pools; make it once per stage, as it holds the compiled programs.
 
@@ -131,15 +132,20 @@ def make_train_from_pools(
       num_variations: V of the environment.
       num_steps: rollout length T.
       strategy: how members run, see `gsljax.population.over_members`.
+      acting: how they run while they act, if not like that.
 
     Returns:
       A function of the open pools, the population's carry (which is donated) and the demonstrations, on the device or a
       stream of them, to the carry, the epoch's record `[P, ...]` on the host, and the seconds that went to `env`,
       `act`, `update` and `compile`.
     """
-    collect_from_pools = make_collect_from_pools(algorithm.act, strategy)
+    collect_from_pools = make_collect_from_pools(algorithm.act, strategy if acting is None else acting)
     learn, learn_from_drawn = (
-        jax.jit(over_members(make_learn(algorithm, num_variations, are_drawn), strategy), donate_argnums=0)
+        jax.jit(
+            over_members(make_learn(algorithm, num_variations, are_drawn), strategy),
+            donate_argnums=0,
+            compiler_options=compiler_options(),
+        )
         for are_drawn in (False, True)
     )
     split = jax.jit(lambda keys: jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0))
@@ -148,7 +154,8 @@ def make_train_from_pools(
         compiled = seconds_compiling()
         _let_rest(live, np.asarray(carry.rests))
         next_key, act_key = split(carry.key)
-        rollout, times = collect_from_pools(live, carry.state, act_key, num_steps, noise_steps=carry.noise_steps)
+        actors = carry.state._replace(optimizer_state=())  # every array that a call is given takes time
+        rollout, times = collect_from_pools(live, actors, act_key, num_steps, noise_steps=carry.noise_steps)
         compiled_to_act = seconds_compiling() - compiled
         started = time.perf_counter()
         carry = carry._replace(key=next_key)
@@ -206,3 +213,8 @@ def make_learn(
 def chosen_strategy(strategy: Strategy | Literal["auto"], carry: Carry) -> Strategy:
     """The strategy, or for `auto` the fastest one for a population's carry."""
     return fastest_strategy((carry.state.params, carry.state.optimizer_state)) if strategy == "auto" else strategy
+
+
+def acting_strategy(strategy: Strategy | Literal["auto"]) -> Strategy | None:
+    """How members run while they act beside pools: for `auto` on an accelerator all at once, else as they learn."""
+    return "vmap" if strategy == "auto" and is_accelerator() else None

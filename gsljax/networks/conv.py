@@ -8,8 +8,14 @@ again (72 for 4 members); in two other forms it becomes batched matrix products 
 another, as `gsljax.population.fastest_strategy` has it on a CPU, learn from 234. (`benchmarks/population_conv.py` on
 two cores, `benchmarks/results/population_conv-2-cores.json`.) All members' channels side by side, `packed`, are 1.6
 to 3 times as fast as the grouped convolution (204 against 65 for 4 members, 110 against 69 for 16; one after another
-422 and 491; `population_conv-2-cores-packed.json`, another machine); it is here to be measured on a GPU, where none of
-this was. Part of PyTorch's lead is the cores' cache, see `gsljax.algorithms.gradients`.
+422 and 491; `population_conv-2-cores-packed.json`, another machine). Part of PyTorch's lead is the cores' cache, see
+`gsljax.algorithms.gradients`.
+
+On a GPU the gradients written out are the slower ones: in bfloat16 one network learns from 132,000 images per second,
+with cuDNN's gradients from 193,000 (an H100, batches of 2,048). A grouped convolution is slow there as well: 75 members
+acting for 4 images each take 58 ms, one after another 11.9, as nine batched matrix products 2.0. Learning from 256
+images each they are fastest one after another, 128,000 images per second. That is what `"auto"` does
+(`benchmarks/results/gpu/`).
 
 Images are `[N, H, W, C]`.
 """
@@ -23,11 +29,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-Compute = Literal["conv", "packed", "patches", "taps"]
-"""How a convolution is computed: XLA's own, one with all members' channels, patches times one matrix, or nine shifted
-matrix products."""
+from gsljax.device import is_accelerator
 
-DEFAULT_COMPUTE: Compute = "conv"
+Compute = Literal["auto", "conv", "cudnn", "packed", "patches", "taps"]
+"""How a convolution is computed: `"conv"` on a CPU and `"cudnn"` elsewhere; XLA's own with the gradients written out;
+the same with the library's gradients; one with all members' channels; patches times one matrix; or nine shifted matrix
+products."""
+
+DEFAULT_COMPUTE: Compute = "auto"
 
 _Convolution = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -40,7 +49,9 @@ def convolve_3x3(images: jax.Array, kernel: jax.Array, compute: Compute = DEFAUL
     Args:
       images: `[N, H, W, C]`.
       kernel: `[3, 3, C, F]`, of the images' dtype.
-      compute: `"conv"` is `lax.conv_general_dilated`; `"packed"` is the same for one member, but under `vmap` one
+      compute: `"conv"` is `lax.conv_general_dilated` with the gradients of this module; `"cudnn"` is the same with
+        JAX's, under `vmap` over kernels `"taps"` in the forward pass; `"auto"` is the first on a CPU and the second
+        elsewhere; `"packed"` is the same for one member, but under `vmap` one
         convolution of `P·C` channels with a block-diagonal kernel, P times the arithmetic in place of P groups, in
         which a member's NaN or infinity reaches the others; `"patches"` gathers the windows `[N, H, W, 9C]` and
         multiplies once; `"taps"` adds nine products of shifted images, without the nine-fold copy. All agree up to
@@ -52,15 +63,18 @@ def convolve_3x3(images: jax.Array, kernel: jax.Array, compute: Compute = DEFAUL
     Raises:
       ValueError: if `compute` is none of these.
     """
+    if compute == "auto":
+        compute = "cudnn" if is_accelerator() else "conv"
     if compute == "conv":
         return _convolve(_plain, images, kernel)
+    if compute == "cudnn":
+        return _convolve_by_library(images, kernel)
     if compute == "packed":
         return _convolve(_packed, images, kernel)
     if compute == "patches":
         return jnp.concatenate(_shifted(images), axis=-1) @ kernel.reshape(9 * images.shape[-1], -1)
     if compute == "taps":
-        products = (image @ kernel[i, j] for image, (i, j) in zip(_shifted(images), _WINDOW, strict=True))
-        return functools.reduce(jnp.add, products)
+        return _taps(images, kernel)
     raise ValueError(f"compute is {compute!r}; it must be one of {', '.join(get_args(Compute))}")
 
 
@@ -69,6 +83,11 @@ def _shifted(images: jax.Array) -> list[jax.Array]:
     height, width = images.shape[1:3]
     padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     return [padded[:, i : i + height, j : j + width] for i, j in _WINDOW]
+
+
+def _taps(images: jax.Array, kernel: jax.Array) -> jax.Array:
+    products = (image @ kernel[i, j] for image, (i, j) in zip(_shifted(images), _WINDOW, strict=True))
+    return functools.reduce(jnp.add, products)
 
 
 def _plain(images: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -92,6 +111,38 @@ def _pack(num_members: int, in_batched: Sequence[bool], images: jax.Array, kerne
     side_by_side = jnp.moveaxis(images, 0, 3).reshape(*images.shape[1:4], num_members * inputs)
     output = _packed(side_by_side, blocks.reshape(3, 3, num_members * inputs, num_members * features))
     return jnp.moveaxis(output.reshape(*images.shape[1:4], num_members, features), 3, 0), True
+
+
+@jax.custom_batching.custom_vmap
+def _batchable(images: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _plain(images, kernel)
+
+
+@_batchable.def_vmap
+def _in_a_batch(
+    num_members: int, in_batched: Sequence[bool], images: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, bool]:
+    """`vmap`'s rule: members' images are more images, if all have one kernel; else batched matrix products."""
+    if not in_batched[1]:
+        output = _batchable(images.reshape(-1, *images.shape[2:]), kernel)
+        return output.reshape(*images.shape[:2], *output.shape[1:]), True
+    return jax.vmap(_taps, (0 if in_batched[0] else None, 0), axis_size=num_members)(images, kernel), True
+
+
+@jax.custom_vjp
+def _convolve_by_library(images: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _batchable(images, kernel)
+
+
+def _library_forward(images: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _convolve_by_library(images, kernel), (images, kernel)
+
+
+def _library_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return jax.vjp(_plain, *saved)[1](gradient)
+
+
+_convolve_by_library.defvjp(_library_forward, _library_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -51,6 +51,13 @@ def test_halves(lanes, expected):
     assert [(half.start, half.stop) for half in halves_of(lanes)] == expected
 
 
+def test_beside_an_accelerator_few_lanes_are_one_half(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert halves_of(64) == (slice(0, 64),)
+    assert halves_of(256) == (slice(0, 128), slice(128, 256))
+    assert halves_of(8, num_members=75) == (slice(0, 4), slice(4, 8))
+
+
 def test_lanes_play_their_choices_in_blocks_and_keep_their_seeds():
     given = assignment([[3, 0, 2]] * 6, members=2)
     with counting_pools().open(given) as live:

@@ -79,8 +79,9 @@ def test_gradients_have_gradients(compute):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("compute", ["packed", "cudnn"])
 @pytest.mark.parametrize("shared", ["images", "kernel"])
-def test_members_may_share_their_images_or_their_kernel(shared):
+def test_members_may_share_their_images_or_their_kernel(shared, compute):
     images = jax.random.normal(jax.random.key(0), (3, 2, 4, 5, 3))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 3, 2))
     if shared == "images":
@@ -88,7 +89,7 @@ def test_members_may_share_their_images_or_their_kernel(shared):
     else:
         given, axes = (images, kernel[0]), (0, None)
     found, expected = (
-        jax.vmap(functools.partial(convolve_3x3, compute=way), in_axes=axes)(*given) for way in ("packed", "patches")
+        jax.vmap(functools.partial(convolve_3x3, compute=way), in_axes=axes)(*given) for way in (compute, "patches")
     )
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -98,6 +99,28 @@ def test_packed_members_are_one_convolution():
     program = str(jax.make_jaxpr(jax.vmap(functools.partial(convolve_3x3, compute="packed")))(*shapes))
     assert program.count("conv_general_dilated[") == 1 and "feature_group_count=1" in program
     assert "f32[3,3,12,24]" in program
+
+
+def test_members_of_cudnn_act_by_matrix_products_and_share_one_convolution_where_they_have_one_kernel():
+    images, kernels = jnp.zeros((4, 2, 5, 5, 3)), jnp.zeros((4, 3, 3, 3, 6))
+    convolve = functools.partial(convolve_3x3, compute="cudnn")
+    own = str(jax.make_jaxpr(jax.vmap(convolve))(images, kernels))
+    common = str(jax.make_jaxpr(jax.vmap(convolve, (0, None)))(images, kernels[0]))
+    assert own.count("conv_general_dilated[") == 0 and own.count("dot_general[") == 9
+    assert common.count("conv_general_dilated[") == 1
+
+
+@pytest.mark.parametrize(("backend", "compute"), [("cpu", "conv"), ("gpu", "cudnn")])
+def test_auto_depends_on_the_device(backend, compute, monkeypatch):
+    """Told apart by the gradient in the kernel: nine products where it is written out."""
+
+    def gradient(compute):
+        kernel = jnp.zeros((3, 3, 3, 6))
+        of_sum = jax.grad(lambda kernel: jnp.sum(convolve_3x3(jnp.zeros((1, 5, 5, 3)), kernel, compute)))
+        return str(jax.make_jaxpr(of_sum)(kernel)).count("dot_general[")
+
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert gradient("auto") == gradient(compute) == {"cpu": 9, "gpu": 0}[backend]
 
 
 def test_unknown_formulation_is_refused():
