@@ -32,6 +32,7 @@ def flags(
     hidden: int,
     score: float,
     episodes: int = 4,
+    specialist_lanes: int | None = None,
 ) -> tuple[str, ...]:
     """The flags of a setting.
 
@@ -40,14 +41,16 @@ def flags(
       levels: for training; as many are held out, from level 1024.
       low: of them, the low-performing ones.
       specialists: who share those.
-      lanes: of the generalist; specialists have half of them.
+      lanes: of the generalist.
       steps: of a rollout.
       shrink, channels, hidden: of the IMPALA network.
       score: that a demonstration must have, normalised.
       episodes: of the specialists per low-performing level, of the evaluation after the run per level, and half as many
         of the one that finds the low-performing levels.
+      specialist_lanes: of each specialist; half of the generalist's unless given.
     """
-    of_generalist, of_specialist = lanes * steps // 8, lanes // 2 * steps // 8
+    specialist_lanes = specialist_lanes or lanes // 2
+    of_generalist, of_specialist = lanes * steps // 8, specialist_lanes * steps // 8
     words = f"--total-samples {total} --env.num-levels {levels} --env.num-test-levels {levels} --rollout-steps {steps} "
     words += (
         f"--network.shrink {shrink} --network.channels {channels} --network.hidden {hidden} --num-low-performing {low} "
@@ -58,7 +61,7 @@ def flags(
     words += f"--evaluation-episodes {episodes} --checkpoint-interval 10 "
     for stage in ("baseline", "generalist", "phase-two"):
         words += f"--{stage}.lanes {lanes} --{stage}.ppo.minibatch-size {of_generalist} "
-    words += f"--specialist.lanes {lanes // 2} --specialist.ppo.minibatch-size {of_specialist}"
+    words += f"--specialist.lanes {specialist_lanes} --specialist.ppo.minibatch-size {of_specialist}"
     return tuple(words.split())
 
 
@@ -74,6 +77,24 @@ SMALL = flags(
     hidden=128,
     score=0.05,
 )
+LEVELS_200 = (
+    *flags(
+        total=4_000_000,
+        levels=200,
+        low=60,
+        specialists=15,
+        lanes=64,
+        steps=256,
+        shrink=1,
+        channels="16 32 32",
+        hidden=256,
+        score=0.1,
+        episodes=2,
+        specialist_lanes=8,
+    ),
+    *("--network.dtype", "bfloat16"),
+)
+"""The easy levels 0 to 199 of train-procgen's reference runs, with the paper's network and lanes; for a GPU."""
 TINY = (
     *flags(
         total=6_000,
@@ -106,13 +127,15 @@ PROCGEN = Comparison(
     settings={
         "procgen-starpilot-small": Setting("procgen-starpilot", SMALL),
         "procgen-fruitbot-small": Setting("procgen-fruitbot", SMALL),
+        "procgen-starpilot-200": Setting("procgen-starpilot", LEVELS_200),
+        "procgen-fruitbot-200": Setting("procgen-fruitbot", LEVELS_200),
         "procgen-tiny": Setting("procgen-leaper", TINY),
     },
     phases=(("gsl",), ("ppo",)),
     seeds=3,
     note=NOTE,
     metric="normalized",
-    rarely=("procgen-tiny",),
+    rarely=("procgen-starpilot-200", "procgen-fruitbot-200", "procgen-tiny"),
     test_episodes=4,
     flags_of=flags_of,
 )
