@@ -36,6 +36,9 @@ def flags(
 ) -> tuple[str, ...]:
     """The flags of a setting.
 
+    H is asked late (`plateau.head`): in a small total the scaled W is short, and a curve that has hardly begun to rise
+    is flat enough (docs/procgen.md has what came of it).
+
     Args:
       total: samples.
       levels: for training; as many are held out, from level 1024.
@@ -58,7 +61,7 @@ def flags(
     words += f"--low-episodes {-(-episodes // 2)} --num-specialists {specialists} "
     words += f"--demonstrations.specialist-episodes {episodes * low} "
     words += f"--demonstrations.generalist-episodes {levels - low} --demonstrations.min-normalized {score} "
-    words += f"--evaluation-episodes {episodes} --checkpoint-interval 10 "
+    words += f"--evaluation-episodes {episodes} --checkpoint-interval 10 --plateau.head 0.8 "
     for stage in ("baseline", "generalist", "phase-two"):
         words += f"--{stage}.lanes {lanes} --{stage}.ppo.minibatch-size {of_generalist} "
     words += f"--specialist.lanes {specialist_lanes} --specialist.ppo.minibatch-size {of_specialist}"

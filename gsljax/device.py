@@ -15,6 +15,10 @@ def compiler_options() -> dict[str, str] | None:
     """For `jax.jit` of programs that are called often: on an NVIDIA GPU one launch for many kernels.
 
     An IMPALA network acts for 32 images in 75 kernels, each of which takes the host longer to launch than the GPU to
-    run: 0.41 ms a call, as a graph 0.21 ms (an H100, docs/procgen.md).
+    run: 0.41 ms a call, as a graph 0.21 ms (an H100, docs/procgen.md). Not with a persistent compilation cache, as
+    `gsljax` on the command line has one: where a program from there is the first of a process to use cuDNN, that fails
+    while the graph is recorded (status 5003; jax 0.11.2).
     """
-    return {"xla_gpu_enable_command_buffer": GRAPHS} if jax.default_backend() == "gpu" else None
+    if jax.default_backend() != "gpu" or jax.config.values["jax_compilation_cache_dir"] is not None:
+        return None
+    return {"xla_gpu_enable_command_buffer": GRAPHS}

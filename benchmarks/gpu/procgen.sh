@@ -39,12 +39,12 @@ measure() { # NAME SECONDS MODULE ARGUMENTS...: one measurement, unless it is th
 "$python" -c 'import jax; print("devices:", jax.devices(), "jax", jax.__version__)' || exit 1
 if [ -n "$small" ]; then
   measure feed 600 feed --cases pools-2 --pools 4 --samples 200 --network-samples 16 --repeats 1
-  measure epochs-float32 600 procgen --small --dtypes float32 --ways conv/auto packed/vmap --epochs 1
+  measure epochs-float32 600 procgen --small --dtypes float32 --ways auto/auto packed/vmap --epochs 1
   measure epochs-bfloat16 600 procgen --small --dtypes bfloat16 --epochs 1
 else
-  measure feed 60 feed --cases procgen-64 procgen-512 pools-2 --samples 100000 --network-samples 20000 --repeats 3
-  measure epochs-bfloat16 150 procgen --dtypes bfloat16 --ways conv/vmap packed/vmap conv/4
-  measure epochs-float32 150 procgen --dtypes float32 --ways conv/vmap packed/vmap conv/4
+  measure feed 90 feed --cases procgen-64 procgen-512 pools-2 --samples 100000 --network-samples 20000 --repeats 3
+  measure epochs-bfloat16 200 procgen --dtypes bfloat16
+  measure epochs-float32 240 procgen --dtypes float32
 fi
 
 piece=$((($(left) - 30) / 60)) # the evaluations and demonstrations at the end of a stage are not cut

@@ -12,10 +12,10 @@ to 3 times as fast as the grouped convolution (204 against 65 for 4 members, 110
 `gsljax.algorithms.gradients`.
 
 On a GPU the gradients written out are the slower ones: in bfloat16 one network learns from 132,000 images per second,
-with cuDNN's gradients from 193,000 (an H100, batches of 2,048). A grouped convolution is slow there as well: 75 members
-acting for 4 images each take 58 ms, one after another 11.9, as nine batched matrix products 2.0. Learning from 256
-images each they are fastest one after another, 128,000 images per second. That is what `"auto"` does
-(`benchmarks/results/gpu/`).
+with cuDNN's gradients from 192,000 (batches of 2,048; `benchmarks/results/gpu/population_conv-h100.json`). A grouped
+convolution is slow there as well: 75 members acting for 4 images each take 58 ms, one after another 11.9, as nine
+batched matrix products 2.0. Learning from 256 images each they are fastest one after another, 128,000 images per second
+(an H100, measured once with a script that is not committed). That is what `"auto"` does.
 
 Images are `[N, H, W, C]`.
 """
