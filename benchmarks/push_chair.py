@@ -5,8 +5,9 @@
 Rows are environment steps per second over all lanes, medians of timings after a warm-up, with actions drawn before:
 `raw`, one environment in this process without workers; and 1 and 2 workers with the same number of lanes each, through
 `gsljax.envs.Pools`, in both modes. `start` is from opening to the first observations of all lanes; the memory is the
-mean resident one of a worker, of which the shared libraries' is counted in every worker. With `--returns` the
-last rows are what a robot returns that does nothing, and one that moves at random, over an episode with each chair.
+mean resident one of a worker, of which the shared libraries' is counted in every worker. With `--returns N` the
+last rows are what a robot returns that does nothing, and one that moves at random, over N episodes with each chair, and
+how many numbers of their observations and returns were not finite.
 """
 
 import argparse
@@ -89,8 +90,8 @@ def rows_of(mode: Mode, frequency: int, workers: int, lanes: int, steps: int, re
     ]
 
 
-def return_rows(frequency: int, workers: int) -> list[Row]:
-    """Mean return of an episode with each chair, by two policies that need no learning."""
+def return_rows(frequency: int, workers: int, episodes: int) -> list[Row]:
+    """Mean return of whole episodes with each chair, by two policies that need no learning; and what was not finite."""
     random = np.random.default_rng(0)
     policies: dict[str, Choose] = {
         "no motion": lambda half, observation, step: np.zeros((*observation.shape[:2], NUM_ACTIONS), np.float32),
@@ -100,10 +101,19 @@ def return_rows(frequency: int, workers: int) -> list[Row]:
     choices = jnp.arange(len(CHAIRS), dtype=jnp.int32)[None, :, None]
     assignment = jax.device_get(jax.vmap(environment.reset)(jax.random.split(jax.random.key(1), 1), choices))
     for name, choose in policies.items():
+        not_finite = 0
+
+        def checked(half: int, observation: np.ndarray, step: int, choose: Choose = choose) -> np.ndarray:
+            nonlocal not_finite
+            not_finite += int(np.count_nonzero(~np.isfinite(observation)))
+            return choose(half, observation, step)
+
         with environment.open(assignment) as live:
-            played = play_episodes(live, choose, 1)
-        row: Row = {"name": f"{name}: return of an episode", "value": float(played.episode_return.mean()), "unit": ""}
-        rows.append(row | {"worst": float(played.episode_return.min()), "best": float(played.episode_return.max())})
+            returns = play_episodes(live, checked, episodes).episode_return
+        not_finite += int(np.count_nonzero(~np.isfinite(returns)))
+        row: Row = {"name": f"{name}: return of an episode", "value": float(returns.mean()), "unit": ""}
+        row |= {"worst": float(returns.min()), "best": float(returns.max())}
+        rows.append(row | {"episodes": returns.size, "numbers that are not finite": not_finite})
     return rows
 
 
@@ -114,7 +124,7 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=4, help="lanes for each worker")
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--physics-frequency", type=int, default=100)
-    parser.add_argument("--returns", action="store_true", help="also play episodes without motion and at random")
+    parser.add_argument("--returns", type=int, default=0, help="episodes with each chair, without motion and at random")
     given = parser.parse_args()
     rows: list[Row] = []
     modes: tuple[Mode, ...] = ("state", "cloud")
@@ -126,7 +136,7 @@ def main() -> None:
             rows += rows_of(mode, frequency, workers, given.lanes, given.steps, given.repeats)
         print(f"{mode}: measured", flush=True)
     if given.returns:
-        rows += return_rows(given.physics_frequency, max(given.workers))
+        rows += return_rows(given.physics_frequency, max(given.workers), given.returns)
     report(rows, given.json)
 
 

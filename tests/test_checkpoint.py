@@ -134,6 +134,8 @@ def test_nothing_or_something_else_is_refused(tmp_path):
         assert_refused(rf"^The checkpoint .*/{name} cannot be read \(", checkpoint.read_record, tmp_path / name)
 
 
+# Where one read fails, TensorStore's others may end when Orbax's event loop is closed already (seen on a busy machine).
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_every_damaged_file_is_noticed_or_does_not_matter(saved, tmp_path):
     """Each file of a checkpoint in turn is cut, emptied, overwritten or missing: refused, or read back bitwise."""
     refused = 0

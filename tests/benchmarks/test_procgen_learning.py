@@ -35,7 +35,7 @@ def finished(path, seed, total, score, held_out=None, stages=()):
 @pytest.mark.parametrize("method", PROCGEN.methods)
 def test_every_setting_can_begin(setting, method, tmp_path, begun):
     """The very flags, as the command line reads them; what they begin is not run."""
-    finished(tmp_path / setting / "gsl-0", 0, 5000, 0.0)
+    finished(tmp_path / setting / "gsl-0", 0, 50_000, 0.0)
     preset, config = begun(command(PROCGEN, tmp_path, setting, method, 1 if method == "gsl" else 0))
     assert preset is PRESETS[PROCGEN.settings[setting].preset]
     assert config.method == method and config.env.num_levels < 1024
