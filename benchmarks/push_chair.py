@@ -28,6 +28,8 @@ from gsljax.envs.push_chair.lane import Mode, make_lane
 from gsljax.envs.push_chair.observation import NUM_ACTIONS
 from gsljax.episodes import play_episodes
 
+MODES: tuple[Mode, ...] = ("state", "cloud")
+
 
 def drawn_actions(steps: int, lanes: int) -> np.ndarray:
     """In [-1, 1], `[steps, 1, lanes, 22]`."""
@@ -124,11 +126,11 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=4, help="lanes for each worker")
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--physics-frequency", type=int, default=100)
+    parser.add_argument("--modes", nargs="*", choices=MODES, default=list(MODES), help="none: only --returns")
     parser.add_argument("--returns", type=int, default=0, help="episodes with each chair, without motion and at random")
     given = parser.parse_args()
     rows: list[Row] = []
-    modes: tuple[Mode, ...] = ("state", "cloud")
-    for mode in modes:
+    for mode in given.modes:
         frequency = given.physics_frequency
         raw = raw_rate(mode, frequency, given.steps, given.repeats)
         rows.append({"name": f"{mode}, {frequency} Hz: raw", "value": raw, "unit": "steps/s"})

@@ -40,7 +40,9 @@ class Run:
 
     @property
     def metric(self) -> Metric:
-        """What the figures show: success where the environment has it, else return."""
+        """What the figures show: what H watches, which is success only where the environment has it."""
+        if self.config.get("config", {}).get("plateau", {}).get("metric") == "return":
+            return "return"
         has_success = any(not math.isnan(as_number(record.get("success"))) for record in self.records)
         return "success" if has_success else "return"
 

@@ -47,6 +47,11 @@ def test_without_success_the_metric_is_the_return(tmp_path):
     assert load_run(write_run(tmp_path / "run", records)).metric == "return"
 
 
+def test_where_h_watches_the_return_the_figures_show_it(tmp_path):
+    path = write_run(tmp_path / "run", gsl_records(), config={"plateau": {"metric": "return"}})
+    assert load_run(path).metric == "return"
+
+
 @pytest.mark.parametrize("left", [1, 17, 60])
 def test_a_last_line_cut_by_a_kill_is_ignored(tmp_path, left):
     path = write_run(tmp_path / "run", gsl_records())
