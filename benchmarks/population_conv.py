@@ -4,10 +4,10 @@
 
 P members share one total batch of 64 × 64 × 3 images. A row is the forward pass or a gradient step in samples per
 second over all members, taken inside a `lax.scan`, as every training loop does: XLA compiles convolutions otherwise
-there. `conv`, `cudnn`, `packed`, `patches` and `taps` are `gsljax.networks.conv`'s formulations under `vmap`, `map`
+there. `conv`, `library`, `packed`, `patches` and `taps` are `gsljax.networks.conv`'s formulations under `vmap`, `map`
 is `lax.map` over members with `conv`, `parts` the same with the gradients of some images at a time, as
 `gsljax.algorithms.gradients` takes them (on a CPU; elsewhere it is the same as `map`), `loop` calls the compiled
-program of a single net once per member; of one member, `cudnn` is there outside of a scan, too. `of the single net`
+program of a single net once per member; of one member, `library` is there outside of a scan, too. `of the single net`
 compares with one member that has the whole batch, computed by `conv`; compile seconds, tracing included, apart.
 `--torch` names the Python of an environment that has PyTorch, whose gradient steps then take their turn.
 """
@@ -95,7 +95,7 @@ def programs(way: str, members: int, batch: int, dtype: Any, compile_seconds: di
 
 def outside_a_scan(batch: int, dtype: Any, compile_seconds: dict[str, float]) -> dict[str, Any]:
     """A single net's gradient steps with the gradients that `jax.grad` makes of a convolution, not in a scan."""
-    network, params, images = network_and_data("cudnn", 1, batch, dtype)
+    network, params, images = network_and_data("library", 1, batch, dtype)
     params, images = jax.tree.map(lambda x: x[0], (params, images))
 
     def unrolled(params, images):
@@ -103,7 +103,7 @@ def outside_a_scan(batch: int, dtype: Any, compile_seconds: dict[str, float]) ->
             params = descend(network, params, images[step])
         return params
 
-    name = "learning cudnn outside of a scan P=1"
+    name = "learning library outside of a scan P=1"
     started = time.perf_counter()
     made = {name: partial(jax.jit(unrolled).lower(params, images).compile(), params, images)}
     compile_seconds[name] = time.perf_counter() - started
@@ -127,7 +127,7 @@ def main() -> None:
             todo: dict[str, Any] = {}
             for way in given.ways if members > 1 else [way for way in given.ways if way in ALONE]:
                 todo |= programs(way, members, given.batch, jnp.dtype(dtype), compile_seconds)
-            if members == 1 and "cudnn" in given.ways:
+            if members == 1 and "library" in given.ways:
                 todo |= outside_a_scan(given.batch, jnp.dtype(dtype), compile_seconds)
             if members == 1 and dtype == "float32" and given.torch:
                 settings = {"num_actions": NUM_ACTIONS, "batch": given.batch, "steps": STEPS}

@@ -1,7 +1,7 @@
 """PPO's learning curve on Procgen's easy levels 0 to 199 beside the three that openai/train-procgen published.
 
     python -m benchmarks.procgen_reference --runs benchmarks/results/procgen-early-plateau/*/ppo/seed* \
-        --out benchmarks/results/procgen-reference.png
+        --out benchmarks/results/procgen-reference.png --json benchmarks/results/procgen-reference-ours.json
 
 The reference is PPO2 with the same network, lanes and samples per update, 3 runs a game
 (`train_procgen/results/easy-200-run*/progress-GAME-train.csv`; MIT licence), of which
@@ -12,12 +12,15 @@ repository and writes that file anew.
 import argparse
 import csv
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import mean
 
 from matplotlib.figure import Figure
 
+from benchmarks.reporting import Row, report
 from gsljax.report import canvas
 from gsljax.report.runs import load_run
 
@@ -36,7 +39,7 @@ def binned(points: Iterable[tuple[float, float | None]]) -> Curve:
     for samples, value in points:
         if value is not None and samples < MOST_SAMPLES:
             found[int(samples) // BIN * BIN + BIN // 2].append(value)
-    return {middle: sum(values) / len(values) for middle, values in sorted(found.items())}
+    return {middle: mean(values) for middle, values in sorted(found.items())}
 
 
 def published(clone: Path) -> dict[str, list[Curve]]:
@@ -50,18 +53,18 @@ def published(clone: Path) -> dict[str, list[Curve]]:
     return curves
 
 
-def row(game: str, samples: int, reference: list[Curve], ours: list[Curve]) -> str:
-    """A line of the table: returns around a number of samples."""
-    shown = [
-        " ".join(f"{mean([curve[samples - BIN // 2], curve[samples + BIN // 2]]):.1f}" for curve in curves)
-        for curves in (reference, ours)
-    ]
-    return f"{game:10} {samples / 1e6:4.1f}M   reference {shown[0]}   gsljax {shown[1]}"
-
-
-def mean(values: list[float]) -> float:
-    """Of some numbers."""
-    return sum(values) / len(values)
+def rows_of(game: str, reference: list[Curve], ours: list[Curve]) -> list[Row]:
+    """Of every half million samples that all curves have: each one's mean return over the two bins around it."""
+    rows: list[Row] = []
+    for samples in range(500_000, max(map(max, ours)) + 1, 500_000):
+        around = samples - BIN // 2, samples + BIN // 2
+        if all(at in curve for curve in (*reference, *ours) for at in around):
+            of_reference, of_ours = (
+                [mean(curve[at] for at in around) for curve in curves] for curves in (reference, ours)
+            )
+            row: Row = {"name": f"{game}, {samples:,} samples", "lowest": min(of_reference)}
+            rows.append(row | {"highest": max(of_reference)} | {f"run {k}": value for k, value in enumerate(of_ours)})
+    return rows
 
 
 def figure_of(reference: dict[str, list[Curve]], ours: dict[str, list[Curve]]) -> Figure:
@@ -89,6 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="PPO on Procgen beside train-procgen's published curves.")
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="PPO's run directories, or kept ones")
     parser.add_argument("--reference", type=Path, help="a clone of openai/train-procgen, to read its curves anew")
+    parser.add_argument("--json", type=Path, help="write the table to this file, with hardware, versions and commit")
     parser.add_argument("--out", type=Path, required=True, help="the picture to write")
     given = parser.parse_args()
     if given.reference:
@@ -99,12 +103,12 @@ def main() -> None:
     reference = {game: [{int(at): value for at, value in curve} for curve in runs] for game, runs in kept.items()}
     ours: dict[str, list[Curve]] = {}
     for run in map(load_run, given.runs):
+        game = run.preset.removeprefix("procgen-")
+        if game not in reference:
+            sys.exit(f"{run.path} is a run on {game}, but reference curves are kept of {', '.join(reference)} alone.")
         curve = binned((record["samples"], record.get("return")) for record in run.records)
-        ours.setdefault(run.preset.removeprefix("procgen-"), []).append(curve)
-    for game, curves in ours.items():
-        for samples in range(500_000, max(map(max, curves)) + 1, 500_000):
-            if all(samples + BIN // 2 in curve for curve in (*reference[game], *curves)):
-                print(row(game, samples, reference[game], curves))
+        ours.setdefault(game, []).append(curve)
+    report([row for game, curves in ours.items() for row in rows_of(game, reference[game], curves)], given.json)
     canvas.save(figure_of(reference, ours), given.out)
 
 

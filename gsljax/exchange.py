@@ -3,7 +3,6 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,6 +11,9 @@ from gsljax.algorithms.base import ActFunction, ActorOutput
 from gsljax.envs.protocol import LivePools
 from gsljax.population import Strategy, over_members
 from gsljax.types import Scalar, Step
+
+ChooseNext = Callable[[int, int], np.ndarray | jax.Array | None]
+"""The actions of a half's lanes `[P, n, ...]` for a step, or None if there are none left."""
 
 
 class Stopwatch:
@@ -60,9 +62,7 @@ def draw_of_step(step: Scalar, noise_steps: Scalar, key: jax.Array) -> jax.Array
     return (step + begun) // noise_steps
 
 
-def exchange(
-    live: LivePools, choose: Callable[[int, int], Any], waited: Stopwatch, ahead: bool = False
-) -> Iterator[tuple[int, Step]]:
+def exchange(live: LivePools, choose: ChooseNext, waited: Stopwatch, ahead: bool = False) -> Iterator[tuple[int, Step]]:
     """Step every half with the actions `choose(half, step)` until these are None; yields each half's results in order.
 
     One half steps while the caller chooses for, and looks at, the other one. With `ahead` actions may be arrays that an
@@ -73,7 +73,7 @@ def exchange(
     return (_ahead if ahead else _in_turns)(live, choose, waited)
 
 
-def _in_turns(live: LivePools, choose: Callable[[int, int], Any], waited: Stopwatch) -> Iterator[tuple[int, Step]]:
+def _in_turns(live: LivePools, choose: ChooseNext, waited: Stopwatch) -> Iterator[tuple[int, Step]]:
     stepping: deque[tuple[int, int]] = deque()
     following = [(half, 0) for half in range(len(live.halves))]
     while following or stepping:
@@ -91,7 +91,7 @@ def _in_turns(live: LivePools, choose: Callable[[int, int], Any], waited: Stopwa
             following.append((half, step + 1))
 
 
-def _ahead(live: LivePools, choose: Callable[[int, int], Any], waited: Stopwatch) -> Iterator[tuple[int, Step]]:
+def _ahead(live: LivePools, choose: ChooseNext, waited: Stopwatch) -> Iterator[tuple[int, Step]]:
     step = 0
     chosen = [(half, choose(half, step)) for half in range(len(live.halves))]
     while chosen:
@@ -109,7 +109,7 @@ def _ahead(live: LivePools, choose: Callable[[int, int], Any], waited: Stopwatch
             chosen.append((half, choose(half, step)))
 
 
-def _send(live: LivePools, half: int, action: Any, waited: Stopwatch) -> None:
+def _send(live: LivePools, half: int, action: np.ndarray | jax.Array, waited: Stopwatch) -> None:
     action = np.asarray(action)  # may wait for the policy
     with waited:
         live.send(half, action)

@@ -1,4 +1,4 @@
-"""Which random draw a step acts with, where several steps share one; in both kinds of rollouts."""
+"""Which random draw a step acts with, where several steps share one; and in which order halves act and step."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gsljax.algorithms.base import ActorOutput
-from gsljax.exchange import draw_of_step
+from gsljax.exchange import Stopwatch, draw_of_step, exchange
 from gsljax.rollout import collect, make_collect_from_pools
 from tests import probe_environments as probes
 from tests.pool_environments import counting_pools
@@ -61,6 +61,40 @@ def test_a_rollout_from_pools_acts_so_each_member_by_its_own_number():
     check(np.asarray(held.log_prob[0]), 1)
     check(np.asarray(held.log_prob[1]), 4)
     np.testing.assert_array_equal(held.log_prob[0], plain.log_prob[0])
+
+
+class Recorded:
+    """Pools of two halves that write down what is asked of them, for two steps."""
+
+    halves = (slice(0, 1), slice(1, 2))
+
+    def __init__(self):
+        self.calls = []
+
+    def choose(self, half, step):
+        self.calls.append(f"choose {half}")
+        return np.zeros((1, 1)) if step < 2 else None
+
+    def send(self, half, action):
+        self.calls.append(f"send {half}")
+
+    def receive(self, half):
+        self.calls.append(f"receive {half}")
+
+
+@pytest.mark.parametrize(
+    ("ahead", "step"),
+    [
+        (False, ["receive 0", "choose 0", "send 0", "receive 1", "choose 1", "send 1"]),
+        (True, ["receive 0", "choose 0", "receive 1", "choose 1", "send 0", "send 1"]),
+    ],
+)
+def test_the_halves_take_turns_or_are_both_chosen_for_before_one_steps(ahead, step):
+    live = Recorded()
+    results = list(exchange(live, live.choose, Stopwatch(), ahead))
+    first = ["choose 0", "choose 1", "send 0", "send 1"] if ahead else ["choose 0", "send 0", "choose 1", "send 1"]
+    assert live.calls == first + step + ["receive 0", "choose 0", "receive 1", "choose 1"]
+    assert results == [(0, None), (1, None)] * 2
 
 
 def check(drawn, noise_steps):

@@ -298,8 +298,8 @@ def _beside_pools(experiment: Experiment, stage: TrainingStage, carry: Carry, li
     config = experiment.config
     strategy = chosen_strategy(config.population_strategy, carry)
     num_variations = experiment.environment.spec.num_variations
-    acting = acting_strategy(config.population_strategy)
-    train_epoch = make_train_from_pools(stage.algorithm, num_variations, config.rollout_steps, strategy, acting)
+    to_act = acting_strategy(config.population_strategy)
+    train_epoch = make_train_from_pools(stage.algorithm, num_variations, config.rollout_steps, strategy, to_act)
 
     def train_epochs(carry, pairs, count):
         records, times = [], []

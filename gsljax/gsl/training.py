@@ -20,7 +20,7 @@ from gsljax.gsl import demonstrations as demonstration_sets
 from gsljax.gsl.streaming import Stream
 from gsljax.population import Strategy, fastest_strategy, over_members
 from gsljax.rollout import collect, make_collect_from_pools
-from gsljax.train_state import TrainState, keep_best
+from gsljax.train_state import TrainState, actors, keep_best
 from gsljax.types import DemonstrationBatch, Metrics, Rollout, Scalar
 
 
@@ -123,7 +123,7 @@ def make_train(
 
 
 def make_train_from_pools(
-    algorithm: Algorithm, num_variations: int, num_steps: int, strategy: Strategy, acting: Strategy | None = None
+    algorithm: Algorithm, num_variations: int, num_steps: int, strategy: Strategy, to_act: Strategy | None = None
 ) -> Callable[[LivePools, Carry, DemonstrationBatch | Stream | None], tuple[Carry, Epoch, dict[str, float]]]:
     """An epoch of a population beside its pools; make it once per stage, as it holds the compiled programs.
 
@@ -132,14 +132,14 @@ def make_train_from_pools(
       num_variations: V of the environment.
       num_steps: rollout length T.
       strategy: how members run, see `gsljax.population.over_members`.
-      acting: how they run while they act, if not like that.
+      to_act: how they run while they act, if not like that.
 
     Returns:
       A function of the open pools, the population's carry (which is donated) and the demonstrations, on the device or a
       stream of them, to the carry, the epoch's record `[P, ...]` on the host, and the seconds that went to `env`,
       `act`, `update` and `compile`.
     """
-    collect_from_pools = make_collect_from_pools(algorithm.act, strategy if acting is None else acting)
+    collect_from_pools = make_collect_from_pools(algorithm.act, strategy if to_act is None else to_act)
     learn, learn_from_drawn = (
         jax.jit(
             over_members(make_learn(algorithm, num_variations, are_drawn), strategy),
@@ -154,8 +154,8 @@ def make_train_from_pools(
         compiled = seconds_compiling()
         _let_rest(live, np.asarray(carry.rests))
         next_key, act_key = split(carry.key)
-        actors = carry.state._replace(optimizer_state=())  # every array that a call is given takes time
-        rollout, times = collect_from_pools(live, actors, act_key, num_steps, noise_steps=carry.noise_steps)
+        acting = actors(carry.state.params, len(next_key))  # every array that a call is given takes time
+        rollout, times = collect_from_pools(live, acting, act_key, num_steps, noise_steps=carry.noise_steps)
         compiled_to_act = seconds_compiling() - compiled
         started = time.perf_counter()
         carry = carry._replace(key=next_key)
@@ -216,5 +216,8 @@ def chosen_strategy(strategy: Strategy | Literal["auto"], carry: Carry) -> Strat
 
 
 def acting_strategy(strategy: Strategy | Literal["auto"]) -> Strategy | None:
-    """How members run while they act beside pools: for `auto` on an accelerator all at once, else as they learn."""
+    """How members run while they act beside pools: for `auto` on an accelerator all at once, else (None) as they learn.
+
+    There image networks learn one after another, and would act six times as slowly like that (`gsljax.networks.conv`).
+    """
     return "vmap" if strategy == "auto" and is_accelerator() else None

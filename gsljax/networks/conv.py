@@ -11,11 +11,12 @@ to 3 times as fast as the grouped convolution (204 against 65 for 4 members, 110
 422 and 491; `population_conv-2-cores-packed.json`, another machine). Part of PyTorch's lead is the cores' cache, see
 `gsljax.algorithms.gradients`.
 
-On a GPU the gradients written out are the slower ones: in bfloat16 one network learns from 132,000 images per second,
+On a GPU the gradients written out are the slower ones: in bfloat16 one network learns from 134,000 images per second,
 with cuDNN's gradients from 192,000 (batches of 2,048; `benchmarks/results/gpu/population_conv-h100.json`). A grouped
 convolution is slow there as well: 75 members acting for 4 images each take 58 ms, one after another 11.9, as nine
-batched matrix products 2.0. Learning from 256 images each they are fastest one after another, 128,000 images per second
-(an H100, measured once with a script that is not committed). That is what `"auto"` does.
+batched matrix products 2.0 (with sums in bfloat16, which they no longer are). Learning from 256 images each they are
+fastest one after another, 128,000 images per second (an H100, measured once with a script that is not committed). Hence
+what `"auto"` is there, and that beside pools members learn one after another and act all at once.
 
 Images are `[N, H, W, C]`.
 """
@@ -31,8 +32,8 @@ from jax import lax
 
 from gsljax.device import is_accelerator
 
-Compute = Literal["auto", "conv", "cudnn", "packed", "patches", "taps"]
-"""How a convolution is computed: `"conv"` on a CPU and `"cudnn"` elsewhere; XLA's own with the gradients written out;
+Compute = Literal["auto", "conv", "library", "packed", "patches", "taps"]
+"""How a convolution is computed: `"conv"` on a CPU and `"library"` elsewhere; XLA's own with the gradients written out;
 the same with the library's gradients; one with all members' channels; patches times one matrix; or nine shifted matrix
 products."""
 
@@ -49,7 +50,7 @@ def convolve_3x3(images: jax.Array, kernel: jax.Array, compute: Compute = DEFAUL
     Args:
       images: `[N, H, W, C]`.
       kernel: `[3, 3, C, F]`, of the images' dtype.
-      compute: `"conv"` is `lax.conv_general_dilated` with the gradients of this module; `"cudnn"` is the same with
+      compute: `"conv"` is `lax.conv_general_dilated` with the gradients of this module; `"library"` is the same with
         JAX's, under `vmap` over kernels `"taps"` in the forward pass; `"auto"` is the first on a CPU and the second
         elsewhere; `"packed"` is the same for one member, but under `vmap` one
         convolution of `P·C` channels with a block-diagonal kernel, P times the arithmetic in place of P groups, in
@@ -64,10 +65,10 @@ def convolve_3x3(images: jax.Array, kernel: jax.Array, compute: Compute = DEFAUL
       ValueError: if `compute` is none of these.
     """
     if compute == "auto":
-        compute = "cudnn" if is_accelerator() else "conv"
+        compute = "library" if is_accelerator() else "conv"
     if compute == "conv":
         return _convolve(_plain, images, kernel)
-    if compute == "cudnn":
+    if compute == "library":
         return _convolve_by_library(images, kernel)
     if compute == "packed":
         return _convolve(_packed, images, kernel)
@@ -86,8 +87,10 @@ def _shifted(images: jax.Array) -> list[jax.Array]:
 
 
 def _taps(images: jax.Array, kernel: jax.Array) -> jax.Array:
-    products = (image @ kernel[i, j] for image, (i, j) in zip(_shifted(images), _WINDOW, strict=True))
-    return functools.reduce(jnp.add, products)
+    """Nine products, added up in float32 as a convolution's are: rounded once, whatever the images' dtype."""
+    product = functools.partial(jnp.matmul, preferred_element_type=jnp.float32)
+    products = (product(image, kernel[i, j]) for image, (i, j) in zip(_shifted(images), _WINDOW, strict=True))
+    return functools.reduce(jnp.add, products).astype(images.dtype)
 
 
 def _plain(images: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -113,6 +116,7 @@ def _pack(num_members: int, in_batched: Sequence[bool], images: jax.Array, kerne
     return jnp.moveaxis(output.reshape(*images.shape[1:4], num_members, features), 3, 0), True
 
 
+# Under `vmap` this is other arithmetic, which has no reverse-mode gradient of its own: hence the one around it.
 @jax.custom_batching.custom_vmap
 def _batchable(images: jax.Array, kernel: jax.Array) -> jax.Array:
     return _plain(images, kernel)

@@ -79,7 +79,7 @@ def test_gradients_have_gradients(compute):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("compute", ["packed", "cudnn"])
+@pytest.mark.parametrize("compute", ["packed", "library"])
 @pytest.mark.parametrize("shared", ["images", "kernel"])
 def test_members_may_share_their_images_or_their_kernel(shared, compute):
     images = jax.random.normal(jax.random.key(0), (3, 2, 4, 5, 3))
@@ -101,16 +101,31 @@ def test_packed_members_are_one_convolution():
     assert "f32[3,3,12,24]" in program
 
 
-def test_members_of_cudnn_act_by_matrix_products_and_share_one_convolution_where_they_have_one_kernel():
+def test_members_of_library_act_by_matrix_products_and_share_one_convolution_where_they_have_one_kernel():
     images, kernels = jnp.zeros((4, 2, 5, 5, 3)), jnp.zeros((4, 3, 3, 3, 6))
-    convolve = functools.partial(convolve_3x3, compute="cudnn")
+    convolve = functools.partial(convolve_3x3, compute="library")
     own = str(jax.make_jaxpr(jax.vmap(convolve))(images, kernels))
     common = str(jax.make_jaxpr(jax.vmap(convolve, (0, None)))(images, kernels[0]))
     assert own.count("conv_general_dilated[") == 0 and own.count("dot_general[") == 9
     assert common.count("conv_general_dilated[") == 1
 
 
-@pytest.mark.parametrize(("backend", "compute"), [("cpu", "conv"), ("gpu", "cudnn")])
+def test_in_bfloat16_members_act_as_they_learn():
+    """All at once by matrix products, one after another by a convolution: both rounded once, at the end."""
+    images = jax.random.normal(jax.random.key(0), (4, 2, 8, 8, 32), jnp.bfloat16)
+    kernels = jax.random.normal(jax.random.key(1), (4, 3, 3, 32, 16), jnp.bfloat16)
+    convolve = functools.partial(convolve_3x3, compute="library")
+    at_once, in_turn = (np.asarray(way(images, kernels), np.float32) for way in (jax.vmap(convolve), _one_by_one))
+    exact = np.asarray(jax.vmap(convolve)(*(x.astype(jnp.float32) for x in (images, kernels))))
+    errors = [np.sqrt(np.mean((found - exact) ** 2)) for found in (at_once, in_turn)]
+    assert errors[0] < 1.1 * errors[1]
+
+
+def _one_by_one(images, kernels):
+    return jax.lax.map(lambda one: convolve_3x3(*one, compute="library"), (images, kernels))
+
+
+@pytest.mark.parametrize(("backend", "compute"), [("cpu", "conv"), ("gpu", "library")])
 def test_auto_depends_on_the_device(backend, compute, monkeypatch):
     """Told apart by the gradient in the kernel: nine products where it is written out."""
 
