@@ -287,8 +287,7 @@ def _seeds(summaries: list[dict[str, Any]]) -> str:
 
 def _spread(values: list[float]) -> str:
     spread = f" ± {_shown(stdev(values))}" if len(values) > 1 else ""
-    digits = 2 if max(map(abs, values)) < 100 else 0
-    return f"{_shown(mean(values))}{spread} ({min(values):.{digits}f} – {max(values):.{digits}f})"
+    return f"{_shown(mean(values))}{spread} ({_shown(min(values))} – {_shown(max(values))})"
 
 
 def _shown(value: float, sign: str = "") -> str:

@@ -6,8 +6,8 @@ Rows are environment steps per second over all lanes, medians of timings after a
 `raw`, one environment in this process without workers; and 1 and 2 workers with the same number of lanes each, through
 `gsljax.envs.Pools`, in both modes. `start` is from opening to the first observations of all lanes; the memory is the
 mean resident one of a worker, of which the shared libraries' is counted in every worker. With `--returns N` the
-last rows are what a robot returns that does nothing, and one that moves at random, over N episodes with each chair, and
-how many numbers of their observations and returns were not finite.
+last rows are what a robot returns that does nothing, over an episode with each chair, and one that moves at random,
+over N with each; and how many numbers of their observations and returns were not finite.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def return_rows(frequency: int, workers: int, episodes: int) -> list[Row]:
             return choose(half, observation, step)
 
         with environment.open(assignment) as live:
-            returns = play_episodes(live, checked, episodes).episode_return
+            returns = play_episodes(live, checked, episodes if name == "random actions" else 1).episode_return
         not_finite += int(np.count_nonzero(~np.isfinite(returns)))
         row: Row = {"name": f"{name}: return of an episode", "value": float(returns.mean()), "unit": ""}
         row |= {"worst": float(returns.min()), "best": float(returns.max())}
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--physics-frequency", type=int, default=100)
     parser.add_argument("--modes", nargs="*", choices=MODES, default=list(MODES), help="none: only --returns")
-    parser.add_argument("--returns", type=int, default=0, help="episodes with each chair, without motion and at random")
+    parser.add_argument("--returns", type=int, default=0, help="episodes at random with each chair")
     given = parser.parse_args()
     rows: list[Row] = []
     for mode in given.modes:

@@ -482,6 +482,7 @@ def test_damaged_files_are_named(copy, refused, name, pattern, replacement, mess
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # as in tests/test_checkpoint.py
 def test_damaged_checkpoints_and_demonstrations_are_named(copy, refused):
     kept = copy / "results" / "imitation"
     kept.rename(copy / "elsewhere")

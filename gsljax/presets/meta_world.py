@@ -77,6 +77,7 @@ _TRAINING = TrainingConfig(lanes=40, ppo=_PPO)  # 4 of each task [S]
 _SPECIALIST = TrainingConfig(lanes=8, initial_std=1.0, ppo=_PPO)  # [S]
 
 MT10_CONFIG = MetaWorldConfig(
+    method="gsl-classic",  # the paper's form of DAPG (`gsl`) does worse here [S]
     total_samples=6_000_000,  # PPO gains nothing from 2.7M to 5M [S]
     rollout_steps=201,  # one whole episode of 200 steps and its reset
     checkpoint_interval=10,

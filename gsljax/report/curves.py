@@ -150,7 +150,7 @@ def _draw_preset(figure: SubFigure, preset: str, groups: Mapping[str, Sequence[R
         handles.append(Line2D([], [], color=colour, linewidth=1.8, label=f"{method} ({_count(runs)})"))
     if any("specialists" in run.stage_spans for run in everything):
         handles.append(
-            Line2D([], [], color=canvas.GREY, linestyle="--", linewidth=1.1, label="specialists (their mean)")
+            Line2D([], [], color=canvas.GREY, linestyle="--", linewidth=1.1, label="specialists (those that train)")
         )
     label = "mean ± standard error over runs" if band == "standard error" else "mean, min to max over runs"
     if any(len(run.stage_spans) > 1 for run in everything):

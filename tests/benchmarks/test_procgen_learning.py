@@ -64,8 +64,8 @@ def test_the_table_compares_on_training_and_on_held_out_levels():
     head, _, _, ppo = table(rows, "normalized").splitlines()
     assert "| normalised score, actions sampled |" in head and "| held out: normalised score, actions sampled |" in head
     cells = [cell.strip() for cell in ppo.strip("|").split("|")]
-    assert cells[3] == "0.500 ± 0.354 (0.25 – 0.75)" and cells[5:7] == ["1 of 2", "+0.100"]
-    assert cells[7] == "0.100 ± 0.141 (0.00 – 0.20)" and cells[8:] == ["2 of 2", "+0.100"]
+    assert cells[3] == "0.500 ± 0.354 (0.250 – 0.750)" and cells[5:7] == ["1 of 2", "+0.100"]
+    assert cells[7] == "0.100 ± 0.141 (0.000 – 0.200)" and cells[8:] == ["2 of 2", "+0.100"]
     del rows["ppo"][0]["test"]
     assert "held out" not in table(rows, "normalized")
 
@@ -89,7 +89,7 @@ def test_summaries_are_collected_with_their_held_out_evaluation(tmp_path, monkey
     assert json.loads((folder / "ppo" / "seed0" / "test.json").read_text()) == {"split": "test", "normalized": 0.125}
     assert (folder / "figure.png").stat().st_size > 1000
     text = (folder / "README.md").read_text()
-    assert "| 0.125 (0.12 – 0.12) | 1 of 1 | +0.125 |" in text and "docs/procgen.md" in text
+    assert "| 0.125 (0.125 – 0.125) | 1 of 1 | +0.125 |" in text and "docs/procgen.md" in text
     assert not collect(PROCGEN, tmp_path / "runs", "procgen-tiny", ["gsl", "ppo"], [0, 1], tmp_path / "results")
     assert collect(PROCGEN, tmp_path / "no runs", "procgen-tiny", ["gsl", "ppo"], [0], tmp_path / "results")
     assert (folder / "README.md").read_text() == text

@@ -165,7 +165,7 @@ def test_the_band_is_what_its_label_says(ppo_runs, kind, low, high):
 
 def test_methods_are_told_apart_and_count_their_seeds(ppo_runs, gsl_run):
     figure = comparison_figure([gsl_run, *ppo_runs])
-    assert {"ppo (n = 3 seeds)", "gsl (n = 1 seed)", "specialists (their mean)"} <= set(texts(figure))
+    assert {"ppo (n = 3 seeds)", "gsl (n = 1 seed)", "specialists (those that train)"} <= set(texts(figure))
     drawn = lines(figure.axes[0])
     assert drawn["gsl:imitation"].get_color() != drawn["ppo:baseline"].get_color()
     x, y = (np.array(values) for values in points(drawn["gsl:specialists"]))
