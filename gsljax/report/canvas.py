@@ -35,7 +35,7 @@ STAGE_COLOURS = {
 STAGE_TITLES = {
     "generalist": "generalist",
     "fine_tuning": "fine-tuned generalist",
-    "trials": "candidates for specialists",
+    "trials": "candidates",
     "specialists": "specialists",
     "demonstrations": "demonstrations",
     "imitation": "generalist, phase II",

@@ -312,7 +312,7 @@ def _mark_final(axes: Axes, run: Run, metric: Metric) -> list[Artist]:
     if np.isnan(value):
         return []
     label = f"final evaluation: {canvas.write_value(value, metric)}"
-    marker = {"color": canvas.VERMILION, "markersize": 5, "clip_on": False, "zorder": 5}
+    marker = {"color": canvas.BLACK, "markersize": 5, "clip_on": False, "zorder": 5}
     return [*axes.plot([_total_samples(run)], [value], "D", label=label, gid="final", **marker)]
 
 
