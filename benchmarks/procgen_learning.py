@@ -1,6 +1,6 @@
 """GSL against PPO on Procgen, scaled down to a CPU: over seeds, at equal totals, on training and held-out levels.
 
-    python -m benchmarks.procgen_learning --runs runs/procgen      # StarPilot and FruitBot, 3 seeds: 8 hours on 2 cores
+    python -m benchmarks.procgen_learning --runs runs/procgen      # StarPilot and FruitBot, 3 seeds: hours on 2 cores
     python -m benchmarks.procgen_learning --runs DIR --results DIR --settings procgen-tiny --seeds 0      # a trial
 
 Runs that are finished are not run again and runs that were cut off are resumed, so the command can be repeated until

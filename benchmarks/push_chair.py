@@ -95,14 +95,18 @@ def rows_of(mode: Mode, frequency: int, workers: int, lanes: int, steps: int, re
 def return_rows(frequency: int, workers: int, episodes: int) -> list[Row]:
     """Mean return of whole episodes with each chair, by two policies that need no learning; and what was not finite."""
     random = np.random.default_rng(0)
-    policies: dict[str, Choose] = {
-        "no motion": lambda half, observation, step: np.zeros((*observation.shape[:2], NUM_ACTIONS), np.float32),
-        "random actions": lambda half, observation, step: random.uniform(-1, 1, (*observation.shape[:2], NUM_ACTIONS)),
-    }
+
+    def stay(half: int, observation: np.ndarray, step: int) -> np.ndarray:
+        return np.zeros((*observation.shape[:2], NUM_ACTIONS), np.float32)
+
+    def move_at_random(half: int, observation: np.ndarray, step: int) -> np.ndarray:
+        return random.uniform(-1, 1, (*observation.shape[:2], NUM_ACTIONS))
+
+    policies: dict[str, tuple[Choose, int]] = {"no motion": (stay, 1), "random actions": (move_at_random, episodes)}
     environment, rows = push_chair("state", frequency, num_workers=workers), []
     choices = jnp.arange(len(CHAIRS), dtype=jnp.int32)[None, :, None]
     assignment = jax.device_get(jax.vmap(environment.reset)(jax.random.split(jax.random.key(1), 1), choices))
-    for name, choose in policies.items():
+    for name, (choose, per_chair) in policies.items():
         not_finite = 0
 
         def checked(half: int, observation: np.ndarray, step: int, choose: Choose = choose) -> np.ndarray:
@@ -111,7 +115,7 @@ def return_rows(frequency: int, workers: int, episodes: int) -> list[Row]:
             return choose(half, observation, step)
 
         with environment.open(assignment) as live:
-            returns = play_episodes(live, checked, episodes if name == "random actions" else 1).episode_return
+            returns = play_episodes(live, checked, per_chair).episode_return
         not_finite += int(np.count_nonzero(~np.isfinite(returns)))
         row: Row = {"name": f"{name}: return of an episode", "value": float(returns.mean()), "unit": ""}
         row |= {"worst": float(returns.min()), "best": float(returns.max())}

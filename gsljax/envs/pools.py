@@ -265,7 +265,7 @@ def _fresh_pages(size: int) -> mmap.mmap:
 
 LANES_TO_HALVE = 128
 """Beside an accelerator a member's lanes are halved from this number on: Procgen's 64 are collected from faster as one
-half (34,500 against 30,300 steps/s, docs/procgen.md); 256 were tried in two only."""
+half (34,500 steps/s on an H200, in two 30,300 on an H100, `benchmarks/results/gpu`); 256 were tried in two only."""
 
 
 def halves_of(num_lanes: int) -> tuple[slice, ...]:

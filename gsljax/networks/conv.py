@@ -52,11 +52,10 @@ def convolve_3x3(images: jax.Array, kernel: jax.Array, compute: Compute = DEFAUL
       kernel: `[3, 3, C, F]`, of the images' dtype.
       compute: `"conv"` is `lax.conv_general_dilated` with the gradients of this module; `"library"` is the same with
         JAX's, under `vmap` over kernels `"taps"` in the forward pass; `"auto"` is the first on a CPU and the second
-        elsewhere; `"packed"` is the same for one member, but under `vmap` one
-        convolution of `P·C` channels with a block-diagonal kernel, P times the arithmetic in place of P groups, in
-        which a member's NaN or infinity reaches the others; `"patches"` gathers the windows `[N, H, W, 9C]` and
-        multiplies once; `"taps"` adds nine products of shifted images, without the nine-fold copy. All agree up to
-        rounding.
+        elsewhere; `"packed"` is the same for one member, but under `vmap` one convolution of `P·C` channels with a
+        block-diagonal kernel, P times the arithmetic in place of P groups, in which a member's NaN or infinity reaches
+        the others; `"patches"` gathers the windows `[N, H, W, 9C]` and multiplies once; `"taps"` adds nine products of
+        shifted images, without the nine-fold copy. All agree up to rounding.
 
     Returns:
       `[N, H, W, F]`.
