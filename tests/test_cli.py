@@ -352,7 +352,12 @@ def test_the_baseline_is_a_method(finished, gsljax):
     summary = json.loads(Path("ppo/summary.json").read_text())
     assert summary["method"] == "ppo" and [stage["name"] for stage in summary["stages"]] == ["baseline"]
     assert summary["total_samples"] == json.loads((finished / "summary.json").read_text())["total_samples"]
-    assert gsljax("plot", finished, "ppo", "--out", "both.png")[0] == 0
+    assert gsljax("plot", finished, "ppo", "--out", "both.png") == (0, "figure: both.png\n", "")
+    header = json.loads(Path("ppo/config.json").read_text())
+    header["config"]["rollout_steps"] += 1
+    Path("ppo/config.json").write_text(json.dumps(header))
+    told = "the runs of maze have different settings: rollout_steps\nfigure: both.png\n"
+    assert gsljax("plot", finished, "ppo", "--out", "both.png") == (0, told, "")
 
 
 @pytest.mark.slow

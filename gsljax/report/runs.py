@@ -109,6 +109,30 @@ def load_run(run_dir: str | Path) -> Run:
     )
 
 
+_NOT_COMPARED = ("method", "imitation.method", "algorithm", "seed", "total_samples")
+"""Settings that a figure of several runs shows, or averages over."""
+
+
+def differing_settings(runs: Iterable[Run]) -> list[str]:
+    """The names of the settings (`plateau.head`) that are not the same in all of these runs of a preset.
+
+    Method, algorithm, seed and total may differ, and settings that only some of the runs' versions have.
+    """
+    configs = [_flat(run.config.get("config", {})) for run in runs]
+    if not configs:
+        return []
+    common = set(configs[0]).intersection(*configs[1:]).difference(_NOT_COMPARED)
+    return [name for name in configs[0] if name in common and any(one[name] != configs[0][name] for one in configs)]
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name, in their order."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
 def _method(header: Mapping[str, Any]) -> str:
     """The method, with the algorithm where neither the method nor being the usual one says it."""
     method, algorithm = str(header["method"]), header.get("algorithm", "ppo")

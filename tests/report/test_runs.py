@@ -1,10 +1,12 @@
 """A run directory is read back as it was written, whatever a killed process left, and nothing else is taken for one."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from gsljax.errors import UserError
-from gsljax.report.runs import load_run
+from gsljax.report.runs import Run, differing_settings, load_run
 from tests.report.run_directories import epochs, gsl_records, gsl_summary, write_run
 
 
@@ -50,6 +52,18 @@ def test_without_success_the_metric_is_the_return(tmp_path):
 def test_where_h_watches_the_return_the_figures_show_it(tmp_path):
     path = write_run(tmp_path / "run", gsl_records(), config={"plateau": {"metric": "return"}})
     assert load_run(path).metric == "return"
+
+
+def test_settings_that_differ_between_runs_are_named():
+    def run(**settings) -> Run:
+        return Run(Path(), "maze", settings["method"], settings["seed"], {"config": settings}, (), None)
+
+    one = run(method="gsl", seed=0, total_samples=1, rollout_steps=8, plateau={"head": 0.5, "window": 3})
+    other = run(method="ppo", seed=1, total_samples=2, rollout_steps=8, plateau={"head": 0.8, "window": 3})
+    newer = run(method="gsl", seed=2, total_samples=1, rollout_steps=16, plateau={"head": 0.5}, added=True)
+    assert differing_settings([]) == differing_settings([one]) == differing_settings([one, one]) == []
+    assert differing_settings([one, other]) == ["plateau.head"]
+    assert differing_settings([newer, other, one]) == ["rollout_steps", "plateau.head"]
 
 
 @pytest.mark.parametrize("left", [1, 17, 60])
