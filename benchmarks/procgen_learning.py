@@ -80,7 +80,7 @@ SMALL = (
         channels="16 16",
         hidden=128,
         score=0.04,
-        episodes=8,
+        episodes=6,
     ),
     *("--generalist-share", "0.25", "--specialist-share", "0.35"),
 )
