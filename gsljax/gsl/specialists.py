@@ -25,15 +25,18 @@ def train_specialists(
     budget = int(config.specialist_share * config.total_samples)
     mastery = None if config.mastery is None else Mastery(config.plateau.metric, config.mastery)
     if not config.trial_share:
-        candidates = _candidates(experiment, "specialists", origin, subsets, scores, budget)
-        return _best_specialists(experiment, candidates._replace(mastery=mastery))
+        stage = _candidates(experiment, "specialists", origin, subsets, scores, budget)
+        trained = population_training.train_population(experiment, stage._replace(mastery=mastery))
+        return take(trained, _best(experiment, "specialists", len(subsets)))
     trial_budget = int(config.trial_share * config.total_samples)
     trials = _candidates(experiment, "trials", origin, subsets, scores, trial_budget)
-    chosen = _best_specialists(experiment, trials)
+    tried = population_training.train_population(experiment, trials)
+    best = _best(experiment, "trials", len(subsets))
     none = np.zeros(len(subsets), bool)  # nobody explores anew
     training, left = config.specialist, budget - trial_budget
-    stage = training_stage(experiment, "specialists", training, subsets, left, chosen.params, explores=none)
-    return population_training.train_population(experiment, stage._replace(takes_best=True, mastery=mastery))
+    stage = training_stage(experiment, "specialists", training, subsets, left, take(tried, best).params, explores=none)
+    stage = stage._replace(takes_best=True, mastery=mastery, candidates=best)
+    return population_training.train_population(experiment, stage)
 
 
 def _candidates(
@@ -55,14 +58,13 @@ def _candidates(
     return stage._replace(takes_best=True, noise_steps=noise_steps)
 
 
-def _best_specialists(experiment: Experiment, candidates: population_training.TrainingStage) -> TrainState:
-    """Train the candidates, and take of each subset the one that stood best at the end, as it was at its best epoch."""
-    trained = population_training.train_population(experiment, candidates)
+def _best(experiment: Experiment, name: str, num_subsets: int) -> np.ndarray:
+    """Of a stage's candidates `[N_s · each]` the one `[N_s]` for each subset that stood best at the end."""
     each = experiment.config.specialists_per_subset
     if each == 1:
-        return trained
-    members = [line["members"] for line in experiment.directory.metrics(candidates.name)]
+        return np.arange(num_subsets)
+    members = [line["members"] for line in experiment.directory.metrics(name)]
     scores, returns = (
         np.array([one[metric] for one in members], float) for metric in (experiment.config.plateau.metric, "return")
     )
-    return take(trained, best_of_each(standings(scores, returns), each))
+    return best_of_each(standings(scores, returns), each)

@@ -301,6 +301,8 @@ def test_after_the_trials_the_best_on_each_subset_goes_on(runs):
     chosen = 2 * np.arange(VARIATIONS) + np.reshape(best, (VARIATIONS, 2)).argmax(axis=1)
     assert_same(run.stages["specialists"].members().params, take(run.results["trials"].params, chosen))
     assert run.stages["specialists"].variations.tolist() == [[variation] for variation in range(VARIATIONS)]
+    assert [member["candidate"] for member in _record(run, "specialists")["members"]] == chosen.tolist()
+    assert all("candidate" not in member for member in _record(run, "trials")["members"])
     assert_same(run.outcome.specialists.params, run.results["specialists"].params)
     kept = demonstration_sets.load(run.path / "demonstrations" / "demonstrations.npz", _spec())
     assert sorted(zip(kept.source.tolist(), kept.variation.tolist(), strict=True)) == sorted(
