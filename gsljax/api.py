@@ -23,7 +23,7 @@ from gsljax.presets import Preset
 from gsljax.report.canvas import save as save_figure
 from gsljax.report.curves import learning_curve_figure
 from gsljax.report.progress import Progress, Silent
-from gsljax.report.runs import load_run
+from gsljax.report.runs import flat_settings, load_run
 from gsljax.report.tensorboard import TensorBoardLog
 from gsljax.report.variations import per_variation_figure
 from gsljax.run_directory import RunDirectory, read_header, read_stages
@@ -320,11 +320,4 @@ def _beginning(config: GSLConfig, preset: Preset) -> dict[str, Any]:
         del settings[only_later]
     if not config.is_baseline and config.method != "gsl-scratch":
         settings["method"] = "gsl"
-    return {name: value for name, value in _flat(settings).items() if name not in preset.evaluation_settings}
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves = {}
-    for name, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return leaves
+    return {name: value for name, value in flat_settings(settings).items() if name not in preset.evaluation_settings}

@@ -118,18 +118,18 @@ def differing_settings(runs: Iterable[Run]) -> list[str]:
 
     Method, algorithm, seed and total may differ, and settings that only some of the runs' versions have.
     """
-    configs = [_flat(run.config.get("config", {})) for run in runs]
+    configs = [flat_settings(run.config.get("config", {})) for run in runs]
     if not configs:
         return []
     common = set(configs[0]).intersection(*configs[1:]).difference(_NOT_COMPARED)
     return [name for name in configs[0] if name in common and any(one[name] != configs[0][name] for one in configs)]
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by dotted name, in their order."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        flat |= flat_settings(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat
 
 
