@@ -24,7 +24,7 @@ from gsljax.gsl.config import AlgorithmName
 from gsljax.report.canvas import save as save_figure
 from gsljax.report.curves import comparison_figure
 from gsljax.report.film import FilmFormat
-from gsljax.report.runs import differing_settings, load_run
+from gsljax.report.runs import Run, differing_settings, load_run
 from gsljax.report.summary import evaluation_tables
 
 USAGE = """\
@@ -189,12 +189,17 @@ def _plot(arguments: list[str]) -> None:
         for run in runs:
             if run.summary is None:
                 print(f"{run.path} is not finished: its curve ends where it is now")
-        for preset in sorted({run.preset for run in runs}):
-            if differing := differing_settings(run for run in runs if run.preset == preset):
-                print(f"the runs of {preset} have different settings: {', '.join(differing)}")
+        for kind in sorted({_kind(run) for run in runs}):
+            if differing := differing_settings(run for run in runs if _kind(run) == kind):
+                print(f"the runs of {' with '.join(kind)} have different settings: {', '.join(differing)}")
         print(f"figure: {out}")
 
     _parse(command, arguments, "gsljax plot")
+
+
+def _kind(run: Run) -> tuple[str, str]:
+    """Preset and algorithm, by which the settings' defaults go."""
+    return run.preset, str(run.config.get("algorithm", "ppo"))
 
 
 def _parse(command: Callable[..., Any], arguments: list[str], program: str) -> Any:

@@ -121,6 +121,7 @@ def procgen(game: str, levels: Sequence[int] = TRAIN_LEVELS, distribution: Distr
         horizon=GAMES[game].horizon,
         has_success=False,
         score_range=getattr(GAMES[game], distribution),
+        variation_names=tuple(f"level {seed}" for seed in seeds),
     )
     return Pools(spec, open_pool, can_draw)
 

@@ -14,7 +14,7 @@ from gsljax.report.runs import Metric, Run
 from gsljax.report.text import as_number
 
 _MAX_BARS = 50
-_MAX_LABELS = 24
+_MAX_LABELS, _MAX_LABELS_ABREAST = 24, 15
 _GENERALIST, _SPECIALISTS = "generalist before its specialists", "specialists, each on its own"
 _COLOURS = {_GENERALIST: canvas.BLUE, _SPECIALISTS: canvas.ORANGE, "final": canvas.GREEN}
 
@@ -68,7 +68,8 @@ def _draw_bars(axes: Axes, curves: Mapping[str, Mapping[int, float]], metric: Me
         )
         if len(values) * len(curves) <= _MAX_LABELS:
             written = [canvas.write_value(value, metric) for value in values.values()]
-            axes.bar_label(bars, written, fontsize=6.5, padding=1)
+            crowded = len(values) * len(curves) > _MAX_LABELS_ABREAST
+            axes.bar_label(bars, written, fontsize=6.5, padding=2 if crowded else 1, rotation=90 if crowded else 0)
     axes.axhline(0, color="0.3", linewidth=0.8)
     if names:
         size = 7 if len(names) <= _MAX_LABELS else 5
@@ -122,7 +123,7 @@ def _draw_above(axes: Axes, generalist: Mapping[int, float], specialists: Mappin
 def _label(name: str, values: Mapping[int, float], metric: Metric) -> str:
     """Name an evaluation with its mean over variations."""
     known = [value for value in values.values() if not np.isnan(value)]
-    return f"{name} (mean over variations {canvas.write_value(np.mean(known).item(), metric)})" if known else name
+    return f"{name} (mean over {len(known)}: {canvas.write_value(np.mean(known).item(), metric)})" if known else name
 
 
 def _values(per_variation: Mapping[str, Mapping[str, Any]], metric: Metric) -> dict[int, float]:

@@ -68,7 +68,7 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
         (
             {"low_episodes": 50},
             "^total_samples is 3000, which leaves phase II 0 samples, but one epoch of it takes 100, after 270 "
-            r"episodes of up to 10 steps for evaluation and demonstrations\.$",
+            r"episodes of up to 10 steps for evaluation and demonstrations; \d+ would do, or fewer episodes\.$",
         ),
         ({"baseline__ppo__minibatch_size": 111, "method": "ppo"}, r"^baseline\.ppo\.minibatch_size is 111, but .* 110"),
         ({"generalist__ppo__minibatch_size": 111}, r"^generalist\.ppo\.minibatch_size is 111, but .* only 110"),
@@ -159,6 +159,16 @@ def test_settings_of_the_algorithm_may_be_changed():
 )
 def test_sizes_that_just_fit_are_taken(changes):
     check_against(changed(**changes), SPEC)
+
+
+def test_a_total_that_would_do_does():
+    with pytest.raises(UserError) as refusal:
+        check_against(changed(low_episodes=50), SPEC)
+    would_do = int(str(refusal.value).split("; ")[1].split()[0])
+    assert would_do > 3000
+    check_against(changed(low_episodes=50, total_samples=would_do), SPEC)
+    with pytest.raises(UserError, match="leaves phase II"):
+        check_against(changed(low_episodes=50, total_samples=would_do - 10), SPEC)
 
 
 def test_there_is_a_name_for_each_variation_or_for_none():

@@ -14,8 +14,8 @@ def test_few_variations_are_bars_by_id_beside_the_plateau(tmp_path):
     axes = per_variation_figure(load_run(write_run(tmp_path / "run", gsl_records(), gsl_summary()))).axes[0]
     bars = {container.get_label(): container for container in axes.containers if isinstance(container, BarContainer)}
     assert {label: [patch.get_height() for patch in group.patches] for label, group in bars.items()} == {
-        "generalist before its specialists (mean over variations 0.20)": [0.0, 0.6, 0.0],
-        "final (mean over variations 0.80)": [0.7, 0.8, 0.9],
+        "generalist before its specialists (mean over 3: 0.20)": [0.0, 0.6, 0.0],
+        "final (mean over 3: 0.80)": [0.7, 0.8, 0.9],
     }
     for group, side in zip(bars.values(), (-1, 1), strict=True):
         centers = [patch.get_x() + patch.get_width() / 2 for patch in group.patches]
@@ -35,7 +35,7 @@ def test_variations_are_called_by_their_names_where_they_have_some(tmp_path):
 def test_a_baseline_has_only_its_final_evaluation(tmp_path):
     summary = gsl_summary(stages=[{"name": "baseline", "samples": 2000}])
     axes = per_variation_figure(load_run(write_run(tmp_path / "run", gsl_records(), summary))).axes[0]
-    assert [container.get_label() for container in axes.containers] == ["final (mean over variations 0.80)"]
+    assert [container.get_label() for container in axes.containers] == ["final (mean over 3: 0.80)"]
 
 
 def test_many_variations_are_a_sorted_curve(tmp_path):
@@ -64,7 +64,7 @@ def test_specialists_are_bars_on_their_few_variations(tmp_path):
     summary = _with_specialists({0: 0.1, 1: 0.6, 2: 0.2}, {0: 0.8, 2: 0.4}, {0: 0.7, 1: 0.8, 2: 0.9})
     axes = per_variation_figure(load_run(write_run(tmp_path / "run", gsl_records(), summary))).axes[0]
     bars = {container.get_label(): container for container in axes.containers if isinstance(container, BarContainer)}
-    group = bars["specialists, each on its own (mean over variations 0.60)"]
+    group = bars["specialists, each on its own (mean over 2: 0.60)"]
     np.testing.assert_allclose([patch.get_x() + patch.get_width() / 2 for patch in group.patches], [0, 2])
     assert [patch.get_height() for patch in group.patches] == [0.8, 0.4]
 
