@@ -10,7 +10,7 @@ from gsljax.gsl.config import AlgorithmName
 from gsljax.report.runs import Run, load_run
 from gsljax.run_directory import read_header, read_json, write_json
 
-_CURVES = ("stage", "epoch", "samples", "return", "success", "normalized", "members")
+_CURVES = ("stage", "epoch", "samples", "return", "success", "normalized", "entropy", "members")
 """What is kept of every epoch; of the members the same."""
 
 
