@@ -14,7 +14,9 @@ from gsljax.report.runs import Metric, Run
 from gsljax.report.text import as_number
 
 _MAX_BARS = 50
-_MAX_LABELS, _MAX_LABELS_ABREAST = 24, 15
+_MAX_WRITTEN = 15
+"""The most bars whose values are written above them: more would overlap."""
+_MAX_LABELS = 24
 _GENERALIST, _SPECIALISTS = "generalist before its specialists", "specialists, each on its own"
 _COLOURS = {_GENERALIST: canvas.BLUE, _SPECIALISTS: canvas.ORANGE, "final": canvas.GREEN}
 
@@ -66,10 +68,9 @@ def _draw_bars(axes: Axes, curves: Mapping[str, Mapping[int, float]], metric: Me
         bars = axes.bar(
             ids + shift, list(values.values()), width * 0.94, color=_COLOURS[name], label=_label(name, values, metric)
         )
-        if len(values) * len(curves) <= _MAX_LABELS:
+        if sum(map(len, curves.values())) <= _MAX_WRITTEN:
             written = [canvas.write_value(value, metric) for value in values.values()]
-            crowded = len(values) * len(curves) > _MAX_LABELS_ABREAST
-            axes.bar_label(bars, written, fontsize=6.5, padding=2 if crowded else 1, rotation=90 if crowded else 0)
+            axes.bar_label(bars, written, fontsize=6.5, padding=1)
     axes.axhline(0, color="0.3", linewidth=0.8)
     if names:
         size = 7 if len(names) <= _MAX_LABELS else 5
