@@ -15,7 +15,7 @@ from gsljax.report.text import as_number
 
 _MAX_BARS = 50
 _MAX_WRITTEN = 15
-"""The most bars whose values are written above them: more would overlap."""
+"""The most places for bars whose values are written above them: in more they would overlap."""
 _MAX_LABELS = 24
 _GENERALIST, _SPECIALISTS = "generalist before its specialists", "specialists, each on its own"
 _COLOURS = {_GENERALIST: canvas.BLUE, _SPECIALISTS: canvas.ORANGE, "final": canvas.GREEN}
@@ -68,7 +68,7 @@ def _draw_bars(axes: Axes, curves: Mapping[str, Mapping[int, float]], metric: Me
         bars = axes.bar(
             ids + shift, list(values.values()), width * 0.94, color=_COLOURS[name], label=_label(name, values, metric)
         )
-        if sum(map(len, curves.values())) <= _MAX_WRITTEN:
+        if len(curves) * max(map(len, curves.values())) <= _MAX_WRITTEN:
             written = [canvas.write_value(value, metric) for value in values.values()]
             axes.bar_label(bars, written, fontsize=6.5, padding=1)
     axes.axhline(0, color="0.3", linewidth=0.8)
