@@ -84,8 +84,8 @@ SMALL = (
     ),
     *("--generalist-share", "0.25", "--specialist-share", "0.35", "--phase-two.ppo.entropy-coefficient", "0.01"),
 )
-"""Half a million samples: on so few, specialists need a larger share to come away from the generalist, and with the
-paper's entropy bonus of 0.05 phase II unlearns what it has (docs/procgen.md)."""
+"""Half a million samples: on so few, specialists need a larger share to come away from the generalist, and the paper's
+entropy bonus of 0.05 keeps phase II from taking over what they show (docs/procgen.md)."""
 LEVELS_200 = (
     *flags(
         total=4_000_000,

@@ -189,9 +189,9 @@ def _plot(arguments: list[str]) -> None:
         for run in runs:
             if run.summary is None:
                 print(f"{run.path} is not finished: its curve ends where it is now")
-        for kind in sorted({_kind(run) for run in runs}):
-            if differing := differing_settings(run for run in runs if _kind(run) == kind):
-                print(f"the runs of {' with '.join(kind)} have different settings: {', '.join(differing)}")
+        for preset, algorithm in sorted({_kind(run) for run in runs}):
+            if differing := differing_settings(run for run in runs if _kind(run) == (preset, algorithm)):
+                print(f"the runs of {preset} (algorithm {algorithm}) differ in their settings: {', '.join(differing)}")
         print(f"figure: {out}")
 
     _parse(command, arguments, "gsljax plot")

@@ -92,7 +92,8 @@ def style_of(preset: Preset, config: GSLConfig, spec: EnvSpec) -> FilmStyle:
         return preset.film_style(config)
     shape = spec.observation_shape
     if spec.observation_dtype == "uint8" and len(shape) == 3 and shape[-1] in (1, 3):
-        return FilmStyle(image_frames)
+        names = spec.variation_names
+        return FilmStyle(image_frames, names.__getitem__) if names else FilmStyle(image_frames)
     raise UserError(
         f"The preset {preset.name} cannot be filmed: it has no `film_style`, and its observations, "
         f"{spec.observation_dtype} of shape {shape}, are no images."

@@ -356,7 +356,7 @@ def test_the_baseline_is_a_method(finished, gsljax):
     header = json.loads(Path("ppo/config.json").read_text())
     header["config"]["rollout_steps"] += 1
     Path("ppo/config.json").write_text(json.dumps(header))
-    told = "the runs of maze with ppo have different settings: rollout_steps\nfigure: both.png\n"
+    told = "the runs of maze (algorithm ppo) differ in their settings: rollout_steps\nfigure: both.png\n"
     assert gsljax("plot", finished, "ppo", "--out", "both.png") == (0, told, "")
 
 

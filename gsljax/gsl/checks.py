@@ -177,9 +177,9 @@ def _check_sizes(config: GSLConfig, spec: EnvSpec) -> None:
         left -= budget
     episodes += config.demonstrations.generalist_episodes + config.low_episodes * num_variations
     epoch = config.phase_two.lanes * most_valid_steps(config.rollout_steps, horizon)
-    played = f", after {episodes} episodes of up to {horizon} steps for evaluation and demonstrations"
-    if (share_left := 1 - sum(share for share, _ in share_and_lanes.values())) > 0:
-        played += f"; {math.ceil((episodes * horizon + epoch) / share_left)} would do, or fewer episodes"
+    enough = math.ceil((episodes * horizon + epoch) / (1 - sum(share for share, _ in share_and_lanes.values())))
+    played = f", after {episodes} episodes of up to {horizon} steps for evaluation and demonstrations; "
+    played += f"{enough} would do, or fewer episodes"
     _check_budget("total_samples", left - episodes * horizon, config, horizon, config.phase_two.lanes, played)
 
 

@@ -50,7 +50,7 @@ class TrainingStage(NamedTuple):
         members: what each trained on, and its best epoch's mean return.
       mastery: from when on a member rests, and leaves its samples to the others; None trains all of them to the end.
       noise_steps: `[P]` int32, how many steps in a row a member's actions share a draw of exploration noise; None is 1.
-      candidates: `[P]` int32, which member of the trials each one was there, for the record; None without trials.
+      trial_members: `[P]` int, which member of the trials each one was there, for the record; None without trials.
     """
 
     name: str
@@ -64,7 +64,7 @@ class TrainingStage(NamedTuple):
     takes_best: bool = False
     mastery: Mastery | None = None
     noise_steps: np.ndarray | None = None
-    candidates: np.ndarray | None = None
+    trial_members: np.ndarray | None = None
 
 
 _TrainEpochs = Callable[[Carry, DemonstrationBatch | Stream | None, int], tuple[Carry, Epoch, list[dict[str, float]]]]
@@ -236,8 +236,8 @@ def _members_record(stage: TrainingStage, carry: Carry, rests: np.ndarray) -> li
     ]
     if stage.mastery is not None:
         members = [member | {"mastered": bool(rest)} for member, rest in zip(members, rests, strict=True)]
-    if stage.candidates is not None:
-        members = [member | {"candidate": int(one)} for member, one in zip(members, stage.candidates, strict=True)]
+    if stage.trial_members is not None:
+        members = [member | {"candidate": int(one)} for member, one in zip(members, stage.trial_members, strict=True)]
     return members
 
 

@@ -35,7 +35,7 @@ def train_specialists(
     none = np.zeros(len(subsets), bool)  # nobody explores anew
     training, left = config.specialist, budget - trial_budget
     stage = training_stage(experiment, "specialists", training, subsets, left, take(tried, best).params, explores=none)
-    stage = stage._replace(takes_best=True, mastery=mastery, candidates=best)
+    stage = stage._replace(takes_best=True, mastery=mastery, trial_members=best)
     return population_training.train_population(experiment, stage)
 
 

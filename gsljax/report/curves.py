@@ -1,6 +1,5 @@
 """Learning curves: one run in the manner of GSL Fig. 2, and many runs beside each other."""
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -14,7 +13,7 @@ from matplotlib.patches import Patch
 
 from gsljax.errors import UserError
 from gsljax.report import canvas
-from gsljax.report.runs import Metric, Run
+from gsljax.report.runs import Metric, Run, differing_settings
 from gsljax.report.text import as_number, format_count
 
 Band = Literal["standard error", "min to max"]
@@ -334,8 +333,7 @@ def _total_samples(run: Run) -> int:
 def _count(runs: Sequence[Run]) -> str:
     """Say how many runs a curve stands for, and whether they are one experiment."""
     noun = "seed" if len({run.seed for run in runs}) == len(runs) else "run"
-    settings = {json.dumps({**(run.config.get("config") or {}), "seed": 0}, sort_keys=True) for run in runs}
-    return f"n = {len(runs)} {noun}{'s' * (len(runs) > 1)}{', settings differ' * (len(settings) > 1)}"
+    return f"n = {len(runs)} {noun}{'s' * (len(runs) > 1)}{', settings differ' * bool(differing_settings(runs))}"
 
 
 def _require_epochs(run: Run) -> None:

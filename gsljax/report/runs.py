@@ -116,7 +116,8 @@ _NOT_COMPARED = ("method", "imitation.method", "algorithm", "seed", "total_sampl
 def differing_settings(runs: Iterable[Run]) -> list[str]:
     """The names of the settings (`plateau.head`) that are not the same in all of these runs of a preset.
 
-    Method, algorithm, seed and total may differ, and settings that only some of the runs' versions have.
+    Method (and what follows from it), algorithm, seed and total may differ, and settings that only some of the runs'
+    versions have.
     """
     configs = [flat_settings(run.config.get("config", {})) for run in runs]
     if not configs:
