@@ -196,7 +196,9 @@ def test_a_preset_that_cannot_be_drawn_is_refused():
     assert style_of(PRESET._replace(film_style=lambda config: own), CONFIG, spec) is own
     grey = style_of(PRESET, CONFIG, spec._replace(observation_shape=(8, 8, 1), observation_dtype="uint8"))
     assert grey.title(1) == "variation 1"
-    named = spec._replace(observation_shape=(8, 8, 1), observation_dtype="uint8", variation_names=("level 7", "level 9"))
+    named = spec._replace(
+        observation_shape=(8, 8, 1), observation_dtype="uint8", variation_names=("level 7", "level 9")
+    )
     assert style_of(PRESET, CONFIG, named).title(1) == "level 9"
     assert len(list(grey.frames(0, np.zeros((4, 8, 8, 1), np.uint8), [0, 3]))) == 2
 
