@@ -27,11 +27,11 @@ def train_specialists(
     if not config.trial_share:
         stage = _candidates(experiment, "specialists", origin, subsets, scores, budget)
         trained = population_training.train_population(experiment, stage._replace(mastery=mastery))
-        return take(trained, _best(experiment, "specialists", len(subsets)))
+        return take(trained, _best_candidates(experiment, "specialists", len(subsets)))
     trial_budget = int(config.trial_share * config.total_samples)
     trials = _candidates(experiment, "trials", origin, subsets, scores, trial_budget)
     tried = population_training.train_population(experiment, trials)
-    best = _best(experiment, "trials", len(subsets))
+    best = _best_candidates(experiment, "trials", len(subsets))
     none = np.zeros(len(subsets), bool)  # nobody explores anew
     training, left = config.specialist, budget - trial_budget
     stage = training_stage(experiment, "specialists", training, subsets, left, take(tried, best).params, explores=none)
@@ -58,7 +58,7 @@ def _candidates(
     return stage._replace(takes_best=True, noise_steps=noise_steps)
 
 
-def _best(experiment: Experiment, name: str, num_subsets: int) -> np.ndarray:
+def _best_candidates(experiment: Experiment, name: str, num_subsets: int) -> np.ndarray:
     """Of a stage's candidates `[N_s · each]` the one `[N_s]` for each subset that stood best at the end."""
     each = experiment.config.specialists_per_subset
     if each == 1:
