@@ -335,6 +335,7 @@ def test_evaluate(copy, gsljax):
     assert generalist["policy"] == "generalist" and generalist["return"] != found["return"]
     status, output, _ = gsljax("evaluate", copy, "--episodes", 3)
     assert status == 0 and "deterministic" in output and f"{found['return']:.3g}" in output
+    assert output.startswith("final policy, train variations, 3 episodes of each\n")
     assert files_of(copy) == before
 
 

@@ -151,10 +151,11 @@ def _draw_preset(figure: SubFigure, preset: str, groups: Mapping[str, Sequence[R
         handles.append(
             Line2D([], [], color=canvas.GREY, linestyle="--", linewidth=1.1, label="specialists (those that train)")
         )
-    label = "mean ± standard error over runs" if band == "standard error" else "mean, min to max over runs"
-    if any(len(run.stage_spans) > 1 for run in everything):
-        label += ",\nevery stage at its median samples"
-    handles.append(Patch(color=canvas.GREY, alpha=0.25, linewidth=0, label=label))
+    if any(len(runs) > 1 for runs in groups.values()):
+        label = "mean ± standard error over runs" if band == "standard error" else "mean, min to max over runs"
+        if any(len(run.stage_spans) > 1 for run in everything):
+            label += ",\nevery stage at its median samples"
+        handles.append(Patch(color=canvas.GREY, alpha=0.25, linewidth=0, label=label))
     staged = [method for method in ("gsl", *groups) if any(len(run.stage_spans) > 1 for run in groups.get(method, ()))]
     handles += _shade_stages(axes, groups[staged[0]] if staged else [], in_grey=True)  # colours stand for methods here
     canvas.label_value_axis(axes, metric)

@@ -75,7 +75,7 @@ class Progress:
         self._spinner = Spinner("line")
         self._total_samples = total_samples
         self._stages = tuple(stages)
-        self._samples = spent
+        self._samples, self._resumed = spent, spent > 0
         self._stage: _Stage | None = None
         self._last_records: dict[str, Mapping[str, Any]] = {}
         self._begun = monotonic()
@@ -236,7 +236,7 @@ class Progress:
     def _times(self, stage: _Stage) -> list[str]:
         """Say how long the run has taken and how long the stage and the run will take."""
         now = monotonic()
-        times = [f"{format_seconds(now - self._begun)} elapsed"]
+        times = [f"{format_seconds(now - self._begun)} {'since resuming' if self._resumed else 'elapsed'}"]
         rate = self._rate(stage)
         if math.isnan(rate):
             return times

@@ -48,13 +48,15 @@ def summary_tables(
 
 
 def evaluation_tables(results: Mapping[str, Any]) -> list[RenderableType]:
-    """Lay out what `gsljax.api.evaluate` returns: its means, and the variations.
+    """Lay out what `gsljax.api.evaluate` returns: what was evaluated, its means, and the variations.
 
     Args:
-      results: with `return`, `per_variation` and `deterministic`, see there.
+      results: with `policy`, `split`, `episodes`, `return`, `per_variation` and `deterministic`, see there.
     """
     rows = [("actions sampled", results), ("deterministic", results["deterministic"])]
+    episodes = "1 episode" if results["episodes"] == 1 else f"{results['episodes']} episodes"
     return [
+        Text(f"{results['policy']} policy, {results['split']} variations, {episodes} of each\n"),
         _evaluation_table("evaluation", rows, box.SIMPLE_HEAD),
         _variation_table(results["per_variation"], box.SIMPLE_HEAD),
     ]

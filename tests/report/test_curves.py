@@ -163,6 +163,11 @@ def test_the_band_is_what_its_label_says(ppo_runs, kind, low, high):
     assert any(kind in text for text in texts(figure))
 
 
+def test_runs_that_are_alone_have_no_band(ppo_runs, gsl_run):
+    assert not any("mean ±" in text for text in texts(comparison_figure([gsl_run, ppo_runs[0]])))
+    assert any("mean ±" in text for text in texts(comparison_figure([gsl_run, *ppo_runs])))
+
+
 def test_methods_are_told_apart_and_count_their_seeds(ppo_runs, gsl_run):
     figure = comparison_figure([gsl_run, *ppo_runs])
     assert {"ppo (n = 3 seeds)", "gsl (n = 1 seed)", "specialists (those that train)"} <= set(texts(figure))

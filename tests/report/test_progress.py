@@ -114,6 +114,7 @@ def test_a_resumed_stage_goes_on_where_it_was(clock, spent, shown):
         frame = rendered(progress)
         assert f"{shown} of 600 samples" in frame
         assert ("100 samples/s" in frame) == (spent > 0)  # only this process's samples and seconds
+        assert ("since resuming" in frame, "elapsed" in frame) == (spent > 0, spent == 0)
 
 
 def test_the_display_says_for_how_long_it_compiles(clock):
