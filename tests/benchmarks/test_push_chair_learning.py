@@ -12,11 +12,14 @@ from tests.maniskill import PACKAGES
 
 
 @pytest.mark.skipif(not all(map(importlib.util.find_spec, PACKAGES)), reason="ManiSkill or PyTorch is not installed")
-@pytest.mark.parametrize(("setting", "method"), [("push-chair-state", "gsl"), ("push-chair-one", "sac")])
+@pytest.mark.parametrize(
+    ("setting", "method"), [("push-chair-state", "gsl"), ("push-chair-one", "sac"), ("push-chair-tiny", "gsl")]
+)
 def test_every_setting_can_begin(setting, method, tmp_path, begun):
     """The very flags, as the command line reads them; what they begin is not run."""
     preset, config = begun(command(PUSH_CHAIR, tmp_path, setting, method, 0))
-    assert preset is PRESETS["push-chair-state"] and config.method == method and config.algorithm == "sac"
+    assert preset is PRESETS["push-chair" if setting == "push-chair-tiny" else "push-chair-state"]
+    assert config.method == method and config.algorithm == "sac"
     assert len(config.env.chairs) == (1 if setting == "push-chair-one" else 0)
     assert method in methods_of(PUSH_CHAIR, setting)
 
