@@ -174,6 +174,8 @@ def _check_sizes(config: GSLConfig, spec: EnvSpec) -> None:
         budget = int(share * config.total_samples)
         if share or name == "specialist_share":
             _check_budget(name, budget, config, horizon, lanes)
+        if share and name in ("trial_share", "specialist_share"):
+            _check_window(name, budget // (lanes * most_valid_steps(config.rollout_steps, horizon)), config)
         left -= budget
     episodes += config.demonstrations.generalist_episodes + config.low_episodes * num_variations
     epoch = config.phase_two.lanes * most_valid_steps(config.rollout_steps, horizon)
@@ -181,6 +183,14 @@ def _check_sizes(config: GSLConfig, spec: EnvSpec) -> None:
     played = f", after {episodes} episodes of up to {horizon} steps for evaluation and demonstrations; "
     played += f"{enough} would do, or fewer episodes"
     _check_budget("total_samples", left - episodes * horizon, config, horizon, config.phase_two.lanes, played)
+
+
+def _check_window(field: str, epochs: int, config: GSLConfig) -> None:
+    """Refuse a `best_window` that `epochs`, the fewest that the share `field` may pay for, cannot fill."""
+    if config.best_window > epochs:
+        raise UserError(
+            f"best_window is {config.best_window}, but {field} may pay for no more than {epochs} epochs of all members."
+        )
 
 
 def _check_budget(field: str, budget: int, config: GSLConfig, horizon: int, lanes: int, before: str = "") -> None:

@@ -156,6 +156,9 @@ class GSLConfig:
     trial_share: float = 0.0
     """Share of total_samples, out of specialist_share, in which all specialists_per_subset are trained; only the best
     on each subset goes on after it. 0 trains all of them to the end."""
+    best_window: int = 1
+    """Epochs over whose episodes a specialist's return is averaged to find where it is at its best, as which it
+    demonstrates; more than 1 where an epoch has so few episodes that its best is a lucky one."""
     mastery: float | None = None
     """Mean of the plateau's metric over its last 20 epochs from which on a specialist rests (after the trials): it has
     mastered its variations, and the samples that it would take go to the others, or to phase II where all rest. Its
@@ -182,7 +185,7 @@ class GSLConfig:
     def __post_init__(self):
         counts = ("total_samples", "rollout_steps", "epochs_per_call", "checkpoint_interval", "low_episodes",
                   "num_low_performing", "num_specialists", "specialists_per_subset", "fresh_noise_steps",
-                  "evaluation_episodes")  # fmt: skip
+                  "best_window", "evaluation_episodes")  # fmt: skip
         for name in counts:
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, but must be at least 1.")

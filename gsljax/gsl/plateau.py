@@ -72,6 +72,15 @@ class PlateauCriterion:
         sigma, window = self.kernel_sigma * scale, max(1, round(self.window * scale))
         return replace(self, kernel_sigma=sigma, window=window, budget_epochs=None)
 
+    def span(self, total_epochs: int) -> tuple[int, int]:
+        """The first and the last epoch, counted from 0, that head and tail leave of a budget of `total_epochs`."""
+        # 0.07 * 100 is 7.000000000000001: without rounding its ceiling would be 8.
+        return math.ceil(round(self.head * total_epochs, 6)), math.floor(round((1 - self.tail) * total_epochs, 6))
+
+    def can_fire(self, total_epochs: int) -> bool:
+        """Whether H can be decided, W epochs after it, of any epoch that may be taken."""
+        return self.span(total_epochs)[0] + self.window <= total_epochs - 1
+
     @property
     def reach(self) -> int:
         """How many epochs there must be after an epoch for its H to be final: W, and what the filter sees beyond."""
@@ -170,9 +179,7 @@ def first_plateau(values: np.ndarray, criterion: PlateauCriterion, total_epochs:
     """
     if total_epochs < 1:
         raise UserError(f"Plateau total_epochs is {total_epochs!r}; it must be at least 1.")
-    # 0.07 * 100 is 7.000000000000001: without rounding its ceiling would be 8.
-    first = math.ceil(round(criterion.head * total_epochs, 6))
-    last = math.floor(round((1 - criterion.tail) * total_epochs, 6))
+    first, last = criterion.span(total_epochs)
     found = np.flatnonzero(plateaued(values, criterion)[first : last + 1])
     return first + int(found[0]) if found.size else None
 

@@ -46,8 +46,8 @@ class TrainingStage(NamedTuple):
       demonstrations: to imitate, None for none.
       criterion: ends the stage when it fires, and takes the members as they were nearest to the plateau; None trains to
         the end.
-      takes_best: whether the result is each member at its best epoch, not at the last one; the record then lists the
-        members: what each trained on, and its best epoch's mean return.
+      best_window: epochs over whose episodes a member's return is averaged; the result is each one as it was at the
+        end of its best such window, and the record lists the members. None takes them as they are at the end.
       mastery: from when on a member rests, and leaves its samples to the others; None trains all of them to the end.
       noise_steps: `[P]` int32, how many steps in a row a member's actions share a draw of exploration noise; None is 1.
       trial_members: `[P]` int, which member of the trials each one was there, for the record; None without trials.
@@ -61,7 +61,7 @@ class TrainingStage(NamedTuple):
     budget: int
     demonstrations: Demonstrations | None = None
     criterion: PlateauCriterion | None = None
-    takes_best: bool = False
+    best_window: int | None = None
     mastery: Mastery | None = None
     noise_steps: np.ndarray | None = None
     trial_members: np.ndarray | None = None
@@ -207,7 +207,7 @@ def _finish(
 ) -> TrainState:
     """Record the stage as complete, and keep of it the parameters that are its result."""
     directory = experiment.directory
-    result = carry.best_params if stage.takes_best else carry.state.params
+    result = carry.state.params if stage.best_window is None else carry.best_params
     record = {"name": stage.name, "samples": done.samples, "wall_seconds": done.wall_seconds, "epochs": done.epochs}
     record |= {metric: lines[-1][metric] for metric in ("return", "success") if metric in lines[-1]}
     record["time"] = {name: sum(line["time"].get(name, 0.0) for line in lines) for name in lines[-1]["time"]}
@@ -218,7 +218,7 @@ def _finish(
         samples = lines[taken_at - 1]["samples"] - directory.samples
         fired_at = done.epochs if plateau is None else plateau
         record["plateau"] = {"fired": plateau is not None, "epoch": fired_at, "taken_at": taken_at, "samples": samples}
-    if stage.takes_best:
+    if stage.best_window is not None:
         record["members"] = _members_record(stage, carry, resting(stage.mastery, len(stage.variations), lines))
     checkpoint.save(directory.result(stage.name), result, {})
     directory.finish_stage(record)
@@ -228,7 +228,7 @@ def _finish(
 
 
 def _members_record(stage: TrainingStage, carry: Carry, rests: np.ndarray) -> list[dict[str, Any]]:
-    """What each trained on, the mean return of its best epoch, whether it has mastered that, and who it was before."""
+    """What each trained on, its mean return at its best, whether it has mastered that, and who it was before."""
     scores = jax.device_get(carry.best_score)
     members: list[dict[str, Any]] = [
         {"variations": variations.tolist(), "best_return": float(score) if np.isfinite(score) else None}
@@ -248,7 +248,7 @@ def _first_carry(experiment: Experiment, stage: TrainingStage) -> Carry:
     noise_steps = np.ones(count, np.int32) if stage.noise_steps is None else stage.noise_steps
 
     def first(member, variations, key, noise_steps):
-        return begin(experiment.environment, member, variations, stage.lanes, key, noise_steps)
+        return begin(experiment.environment, member, variations, stage.lanes, key, noise_steps, stage.best_window or 1)
 
     # Compiled with the members as arguments: a program that held their values would differ for every seed.
     return jax.jit(experiment.over_members(first))(

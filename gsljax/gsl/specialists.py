@@ -35,7 +35,7 @@ def train_specialists(
     none = np.zeros(len(subsets), bool)  # nobody explores anew
     training, left = config.specialist, budget - trial_budget
     stage = training_stage(experiment, "specialists", training, subsets, left, take(tried, best).params, explores=none)
-    stage = stage._replace(takes_best=True, mastery=mastery, trial_members=best)
+    stage = stage._replace(best_window=config.best_window, mastery=mastery, trial_members=best)
     return population_training.train_population(experiment, stage)
 
 
@@ -55,7 +55,7 @@ def _candidates(
             explores = scores[members].mean(axis=1) <= config.explore_up_to
     stage = training_stage(experiment, name, config.specialist, members, budget, params, None, explores, fresh)
     noise_steps = np.where(fresh, config.fresh_noise_steps, 1).astype(np.int32)
-    return stage._replace(takes_best=True, noise_steps=noise_steps)
+    return stage._replace(best_window=config.best_window, noise_steps=noise_steps)
 
 
 def _best_candidates(experiment: Experiment, name: str, num_subsets: int) -> np.ndarray:

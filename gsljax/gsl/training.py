@@ -36,7 +36,9 @@ class Carry(NamedTuple):
       noise_steps: int32, how many steps in a row share a draw of exploration noise.
       rests: bool, whether what it plays does not count: no sample of it, and nothing is learnt from it.
       demonstration_key: of the endless shuffled pass over the demonstrations, fixed for the stage.
-      best_params: parameters of the epoch with the highest mean return so far.
+      recent: float32 `[2, W]`, the sum of returns and the number of episodes of each of the last W epochs; NaN before
+        there were so many.
+      best_params: parameters of the epoch that ends the W epochs with the highest mean return so far.
       best_score: that return.
       pairs_drawn: int32, demonstration pairs used so far.
     """
@@ -47,6 +49,7 @@ class Carry(NamedTuple):
     noise_steps: jax.Array
     rests: jax.Array
     demonstration_key: jax.Array
+    recent: jax.Array
     best_params: Any
     best_score: jax.Array
     pairs_drawn: jax.Array
@@ -67,13 +70,24 @@ def begin(
     num_lanes: int,
     key: jax.Array,
     noise_steps: Scalar = 1,
+    best_window: int = 1,
 ) -> Carry:
-    """A member at the start of a stage, with fresh lanes that draw from `variations` `[K]`; see `Carry`."""
+    """A member at the start of a stage, with fresh lanes that draw from `variations` `[K]`; see `Carry`.
+
+    Args:
+      environment: whose lanes these are.
+      state: the algorithm's.
+      variations: `[K]` int32.
+      num_lanes: of this member.
+      key: for all that is random.
+      noise_steps: see `Carry`.
+      best_window: W, over how many epochs the return is averaged that says which parameters are the best.
+    """
     lanes_key, act_key, demonstration_key = jax.random.split(key, 3)
     lanes = environment.reset(lanes_key, jnp.tile(variations, (num_lanes, 1)))
-    worst = jnp.full((), -jnp.inf, jnp.float32)
-    held, none = jnp.asarray(noise_steps, jnp.int32), jnp.zeros((), jnp.int32)
-    return Carry(state, lanes, act_key, held, jnp.asarray(False), demonstration_key, state.params, worst, none)
+    held, rests, none = jnp.asarray(noise_steps, jnp.int32), jnp.asarray(False), jnp.zeros((), jnp.int32)
+    recent, worst = jnp.full((2, best_window), jnp.nan, jnp.float32), jnp.full((), -jnp.inf, jnp.float32)
+    return Carry(state, lanes, act_key, held, rests, demonstration_key, recent, state.params, worst, none)
 
 
 def make_train(
@@ -194,7 +208,10 @@ def make_learn(
         counts = {name: getattr(rollout, name) & ~carry.rests for name in ("valid", "terminated", "truncated")}
         rollout = rollout._replace(**counts)
         statistics = episode_statistics(rollout, num_variations)
-        mean_return = jnp.sum(statistics.return_sum) / jnp.sum(statistics.episodes)  # NaN if no episode ended
+        played = jnp.stack([jnp.sum(statistics.return_sum), jnp.sum(statistics.episodes).astype(jnp.float32)])
+        recent = jnp.concatenate([carry.recent[:, 1:], played[:, None]], axis=1)
+        recent = jnp.where(carry.rests, carry.recent, recent)
+        mean_return = jnp.sum(recent[0]) / jnp.sum(recent[1])  # NaN before W epochs, and if no episode ended in them
         best_params, best_score = keep_best(carry.best_params, carry.best_score, carry.state.params, mean_return)
         batches, pairs_drawn = None, carry.pairs_drawn
         if demonstrations is not None:
@@ -204,7 +221,8 @@ def make_learn(
                 batches = demonstration_sets.draw(demonstrations, carry.demonstration_key, pairs_drawn, *shape)
             pairs_drawn += shape[0] * shape[1]
         state, metrics = algorithm.update(carry.state, rollout, batches)
-        carry = carry._replace(state=state, best_params=best_params, best_score=best_score, pairs_drawn=pairs_drawn)
+        best = {"recent": recent, "best_params": best_params, "best_score": best_score}
+        carry = carry._replace(state=state, pairs_drawn=pairs_drawn, **best)
         return carry, Epoch(metrics, statistics, jnp.sum(rollout.valid))
 
     return learn

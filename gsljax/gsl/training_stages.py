@@ -27,7 +27,13 @@ def train_generalist(experiment: Experiment) -> TrainState:
     config = experiment.config
     budget = int(config.generalist_share * config.total_samples)
     epochs = budget // (config.generalist.lanes * config.rollout_steps)
-    return _train_generalist(experiment, "generalist", config.generalist, budget, config.plateau.for_budget(epochs))
+    criterion = config.plateau.for_budget(epochs)
+    if not criterion.can_fire(epochs) and experiment.directory.stage("generalist") is None:
+        experiment.reporter.message(
+            f"plateau: H cannot fire, as W is {criterion.window} and head {criterion.head:g} of {epochs} epochs; the "
+            "generalist trains to the end of its budget"
+        )
+    return _train_generalist(experiment, "generalist", config.generalist, budget, criterion)
 
 
 def _train_generalist(

@@ -126,6 +126,7 @@ def _ppo_config(game: str) -> ProcgenConfig:
         low_episodes=1,
         num_low_performing=_SPECIALISTS[game].low,
         num_specialists=_SPECIALISTS[game].count,
+        best_window=5,
         specialist=specialist,  # fewer lanes [T]
         specialist_share=0.2,
         demonstrations=DemonstrationConfig(

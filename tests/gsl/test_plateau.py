@@ -155,6 +155,14 @@ def test_first_plateau_is_none_until_it_is_known():
     assert answers == [None] * 5 + [2] * 5
 
 
+@pytest.mark.parametrize(
+    ("epochs", "window", "head"), [(10, 3, 0.5), (10, 4, 0.5), (10, 5, 0.5), (7, 3, 0.5), (7, 2, 0.5)]
+)
+def test_can_fire_is_what_a_flat_curve_says(epochs, window, head):
+    settings = criterion(window=window, head=head)
+    assert settings.can_fire(epochs) == (first_plateau(np.zeros(epochs), settings, epochs) is not None)
+
+
 def test_first_plateau_never_takes_head_or_tail():
     """The first and last epoch that may be taken, to the epoch."""
     flat = np.zeros(100)

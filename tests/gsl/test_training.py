@@ -100,6 +100,30 @@ def test_best_parameters_are_those_that_acted_in_the_best_epoch(one_by_one):
         )
 
 
+def test_best_parameters_end_the_window_with_the_best_mean_over_its_episodes(start, train):
+    """The carry's window decides; before it is full nothing is the best, and at rest nothing enters it."""
+    carry, demonstrations = start
+    window, nothing = 3, jnp.full((MEMBERS, 2, 3), jnp.nan, jnp.float32)
+    carry, carries, played = carry._replace(recent=nothing), [], []
+    for epoch in range(EPOCHS):
+        carry = carry._replace(rests=jnp.array([False, epoch == 3]))
+        carries.append(carry)
+        carry, record = train(carry, demonstrations, jnp.int32(1))
+        statistics = jax.tree.map(lambda x: x[0], record).statistics
+        played.append(np.stack([statistics.return_sum.sum(axis=1), statistics.episodes.sum(axis=1)], axis=1))
+        assert np.all(np.isneginf(carry.best_score)) == (epoch < window - 1)
+    for member, epochs in enumerate(([0, 1, 2, 3, 4, 5], [0, 1, 2, 4, 5])):
+        sums, episodes = np.array([played[epoch][member] for epoch in epochs]).T
+        means = [sums[i : i + window].sum() / episodes[i : i + window].sum() for i in range(len(epochs) - window + 1)]
+        np.testing.assert_allclose(carry.best_score[member], max(means), rtol=1e-6)
+        best = epochs[int(np.argmax(means)) + window - 1]
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            take(carry.best_params, member),
+            take(carries[best].state.params, member),
+        )
+
+
 def test_samples_are_the_valid_steps(one_by_one):
     """Both members' episodes are single steps, so every other step is a reset; all lanes began in the same one."""
     for record in one_by_one[1]:
