@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -62,6 +63,20 @@ class Failing(Clock):
         if self.variation == 1:
             raise UserError("There is no clock 1.")
         raise ZeroDivisionError("no time")
+
+
+class Importing(Clock):
+    """It imports modules of packages whose `__init__` needs JAX; its last number says whether JAX was imported."""
+
+    def __init__(self, variation):
+        from gsljax.envs.push_chair import chairs
+        from gsljax.report import text
+
+        assert chairs and text
+        super().__init__(variation)
+
+    def _observation(self, total):
+        return np.array([0, self.time, total, "jax" in sys.modules], np.float32)
 
 
 class Slow(Clock):

@@ -2,11 +2,12 @@
 
 Run by path, with the descriptors of a pipe and of the shared memory. Importing anything of a package runs the
 package's `__init__`, and gsljax's bring JAX and most of gsljax: seconds, and much memory, for every worker. Here they
-wait until a name is asked for that is not a module already imported, which a worker's environments may still do.
+wait until a name is asked for that is not one of their modules, which a worker's environments may still do.
 """
 
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -20,6 +21,9 @@ class _WaitingPackage(ModuleType):
         spec = self.__spec__
         if name.startswith("__") or spec is None or not isinstance(spec.loader, _WaitingLoader):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=self)
+        module = f"{self.__name__}.{name}"
+        if importlib.util.find_spec(module) is not None:  # as `from package import module` asks first
+            return importlib.import_module(module)
         self.__class__ = ModuleType  # pyright: ignore[reportAttributeAccessIssue]
         spec.loader.run(self)
         return getattr(self, name)

@@ -10,7 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from multiprocessing import Pipe
 from typing import NamedTuple
 
@@ -251,8 +251,14 @@ class _Workers:
         )
         return _Worker(Setup(self._layout, len(self._places), self._make, lanes), self._file.fileno())
 
-    def _command(self, rows: Iterable[int], is_reset: bool) -> None:
-        """Tell every worker of its rows in one message: many would fill the pipe before their answers are read."""
+    def _command(self, rows: Collection[int], is_reset: bool) -> None:
+        """Tell every worker of its rows in one message: many would fill the pipe before their answers are read.
+
+        What it has answered to other pools is read first: it must not wait for that while this waits for it.
+        """
+        for number in {self._places[row].worker for row in rows}:
+            while self._workers[number].connection.poll():
+                self._read(number)
         of_workers: dict[int, list[Command]] = {}
         for row in rows:
             self._asked[row] = True

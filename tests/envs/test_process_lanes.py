@@ -19,7 +19,7 @@ from gsljax.envs.process_lanes import MOST_DEATHS, ProcessLanes
 from gsljax.episodes import play_episodes
 from gsljax.errors import UserError
 from gsljax.types import ActionSpec, EnvSpec
-from tests.lane_environments import HORIZON, Clock, Failing, Mortal, Slow, Stillborn, workers
+from tests.lane_environments import HORIZON, Clock, Failing, Importing, Mortal, Slow, Stillborn, workers
 
 ROOT = Path(__file__).parents[2]
 SPEC = EnvSpec("clock", 3, (4,), "float32", ActionSpec(dimension=2), HORIZON, has_success=True)
@@ -159,6 +159,20 @@ def test_one_worker_answers_for_more_lanes_than_its_pipe_holds_messages():
     assignment = PoolAssignment(np.arange(count, dtype=np.uint32)[None], np.zeros((1, count, 1), np.int32))
     with lanes_of(Clock, num_workers=1).open(assignment) as live:
         assert step_all(live, np.zeros((1, count, 2), np.float32)).valid.all()
+
+
+def test_one_worker_answers_more_pools_than_its_pipe_holds_messages():
+    """Lanes of one variation each, in pools of their own: every pool sends a message, and is answered by one."""
+    count, spec = 1200, SPEC._replace(num_variations=1200)
+    pools = Pools(spec, ProcessLanes(spec, Clock, 1).open_pool)
+    choices = np.arange(count, dtype=np.int32)[None, :, None]
+    with pools.open(PoolAssignment(np.arange(count, dtype=np.uint32)[None], choices)) as live:
+        assert step_all(live, np.zeros((1, count, 2), np.float32)).valid.all()
+
+
+def test_a_worker_does_not_import_jax():
+    with opened(Importing, num_workers=1) as live:
+        assert first_observation(live)[..., 3].tolist() == [[0, 0, 0, 0]]
 
 
 def test_a_worker_that_dies_again_and_again_is_an_error():

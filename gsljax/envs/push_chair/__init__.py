@@ -12,11 +12,11 @@ from gsljax.envs.process_lanes import ProcessLanes
 from gsljax.envs.push_chair.chairs import CHAIRS
 from gsljax.envs.push_chair.lane import Mode, make_lane
 from gsljax.envs.push_chair.observation import CHAIR_STATE, CLOUD_LAYOUT, NUM_ACTIONS
+from gsljax.envs.push_chair.start import HORIZON
 from gsljax.envs.vector_pools import require
 from gsljax.errors import UserError
 from gsljax.types import ActionSpec, EnvSpec
 
-HORIZON = 200
 MOST_LANES = 32
 """In evaluations and demonstrations: a scene takes half a second to build, in which many steps could be played."""
 

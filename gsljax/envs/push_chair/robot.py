@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from gsljax.envs.push_chair import without_vulkan
 from gsljax.envs.push_chair.observation import RobotReading
+from gsljax.envs.push_chair.without_vulkan import prepare
 from gsljax.errors import UserError
 from gsljax.files import reason
 
-HAS_VULKAN = without_vulkan.prepare()
+HAS_VULKAN = prepare()
 _sapien: Any = importlib.import_module("sapien")
 _controllers: Any = importlib.import_module("mani_skill.agents.controllers")
 _base_agent: Any = importlib.import_module("mani_skill.agents.base_agent")

@@ -1,9 +1,11 @@
-"""Where an episode begins: the original task's initial distribution, drawn with NumPy."""
+"""Where an episode begins: the original task's initial distribution, drawn with NumPy; and how long it lasts."""
 
 from typing import NamedTuple
 
 import numpy as np
 
+HORIZON = 200
+"""Steps of an episode."""
 ARM = (0.0, 0.0, 0.0, -1.5, 0.0, 3.0, 0.78)
 FINGERS = (0.02, 0.02)
 HEIGHT = 0.9

@@ -23,7 +23,7 @@ from gsljax.envs.push_chair.observation import (
 )
 from gsljax.envs.push_chair.reward import Situation, dense_reward, is_success
 from gsljax.envs.push_chair.robot import HAS_VULKAN, UID
-from gsljax.envs.push_chair.start import JointResistance, draw_start
+from gsljax.envs.push_chair.start import HORIZON, JointResistance, draw_start
 from gsljax.envs.push_chair.surfaces import poses_of, sample_each_link, sample_links
 from gsljax.errors import UserError
 
@@ -35,7 +35,6 @@ _ground: Any = importlib.import_module("mani_skill.utils.building.ground")
 _registration: Any = importlib.import_module("mani_skill.utils.registration")
 
 ID = "GSLPushChair-v1"
-HORIZON = 200
 CONTROL_FREQUENCY = 20
 CHAIR_POINTS, ROBOT_POINTS, REWARD_POINTS = 5000, 6000, 512
 """Surface points of the whole chair and of the whole robot for the cloud, and of every link of the chair for reach."""
@@ -46,7 +45,11 @@ class PushChair(_env.BaseEnv):
     """One chair and the robot; observations in the mode `state_dict` (or `state`) are those of gsljax.
 
     Args of the constructor beside ManiSkill's: `chair`, which of `gsljax.envs.push_chair.chairs.CHAIRS`; `has_cloud`,
-    whether observations have points; `physics_frequency`, in Hz, a multiple of 20 (the original's is 500).
+    whether observations have points; `physics_frequency`, in Hz, a multiple of 20 (the original's is 500). A `reset`
+    without a seed draws another episode, which the last seed determines.
+
+    Raises:
+      UserError: if there is no such chair, or the frequency is no such multiple.
     """
 
     SUPPORTED_ROBOTS = [UID]  # noqa: RUF012, ManiSkill's
@@ -57,9 +60,11 @@ class PushChair(_env.BaseEnv):
     ):
         if not 0 <= chair < len(chairs.CHAIRS):
             raise UserError(f"PushChair's chair is {chair}, but must be 0 .. {len(chairs.CHAIRS) - 1}.")
+        if physics_frequency < CONTROL_FREQUENCY or physics_frequency % CONTROL_FREQUENCY:
+            raise UserError(f"PushChair's physics_frequency is {physics_frequency}, but must be a multiple of 20.")
         self._chair_spec = list(chairs.CHAIRS.values())[chair]
         self._has_cloud, self._physics_frequency = has_cloud, physics_frequency
-        defaults = {"num_envs": 1, "sim_backend": "physx_cpu", "robot_uids": UID}
+        defaults = {"num_envs": 1, "sim_backend": "physx_cpu", "robot_uids": UID, "enhanced_determinism": True}
         if not HAS_VULKAN:
             defaults["render_backend"] = "none"
         super().__init__(*arguments, **(defaults | settings))

@@ -7,6 +7,7 @@ from gsljax.envs.push_chair.chairs import CHAIRS
 from gsljax.envs.push_chair.cloud import CAMERA_HEIGHT, Panorama
 from gsljax.envs.push_chair.observation import CHAIR, ROBOT
 from gsljax.envs.push_chair.reward import dense_reward
+from gsljax.errors import UserError
 from tests.maniskill import lane_of, needs_maniskill
 
 needs_maniskill()
@@ -236,4 +237,10 @@ def test_gymnasium_makes_it():
     outcomes = [env.step(STILL)[2:4] for _ in range(3)]
     assert [bool(truncated) for _, truncated in outcomes] == [False, False, True]
     assert not any(bool(terminated) for terminated, _ in outcomes)
+    drawn = [env.reset(seed=seed)[0]["agent"]["state"].numpy() for seed in (None, None, 0, None)]
+    assert not np.array_equal(drawn[0], drawn[1])  # without a seed another episode, which the last seed determines
+    np.testing.assert_array_equal(drawn[2], observation["agent"]["state"].numpy())
+    np.testing.assert_array_equal(drawn[3], drawn[0])
     env.close()
+    with pytest.raises(UserError, match=r"^PushChair's physics_frequency is 30, but must be a multiple of 20\.$"):
+        gymnasium.make(name, physics_frequency=30)
