@@ -12,6 +12,13 @@ from gsljax.run_directory import read_header, read_json, write_json
 
 _CURVES = ("stage", "epoch", "samples", "return", "success", "normalized", "entropy", "members")
 """What is kept of every epoch; of the members the same."""
+_NOT_OF_A_BASELINE = (
+    "total_samples", "generalist", "generalist_share", "plateau", "good_enough", "low_episodes", "num_low_performing",
+    "low_threshold", "num_specialists", "specialists_per_subset", "fresh_specialists", "fresh_noise_steps",
+    "trial_share", "best_window", "mastery", "explore_up_to", "fine_tuning_share", "specialist", "specialist_share",
+    "demonstrations", "phase_two", "imitation",
+)  # fmt: skip
+"""Settings in which a baseline's runs may differ: its total follows another run's, and the others it does not use."""
 
 
 def keep(run_dir: Path, target: Path) -> None:
@@ -73,14 +80,14 @@ def _by_seed(folder: Path) -> list[Path]:
 
 
 def _are_alike(header: dict[str, Any], other: Path) -> bool:
-    """Whether a run has the settings of the one kept in `other`, but for its seed and, of a baseline, its total."""
+    """Whether a run has the settings of the one kept in `other`, but for its seed and, of a baseline, GSL's own."""
     if not (other / "config.json").exists():
         return False
     settings = [dict(one["config"]) for one in (header, read_header(other))]
     for one in settings:
         del one["seed"]
-        if header["method"] in typing.get_args(AlgorithmName):
-            del one["total_samples"]
+        for name in _NOT_OF_A_BASELINE if header["method"] in typing.get_args(AlgorithmName) else ():
+            one.pop(name, None)
     return _agree(*settings)
 
 

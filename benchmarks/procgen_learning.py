@@ -82,7 +82,7 @@ SMALL = (
         score=0.04,
         episodes=6,
     ),
-    *("--generalist-share=0.25", "--specialist-share=0.35", "--best-window=10"),
+    *("--generalist-share=0.25", "--specialist-share=0.35", "--best-window=1"),
     "--phase-two.ppo.entropy-coefficient=0.01",
 )
 """Half a million samples: on so few, specialists need a larger share to come away from the generalist, and the paper's

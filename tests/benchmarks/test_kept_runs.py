@@ -71,7 +71,12 @@ def test_totals_of_baselines_may_differ_and_later_versions_may_have_more_setting
     for seed, changed in ((1, {}), (2, {"total_samples": 900}), (3, {"added": True})):
         run = finished(tmp_path / "runs" / f"ppo-{seed}", seed, method="ppo", **changed)
         keep(run, tmp_path / "ppo" / f"seed{seed}")
-    assert len(kept_summaries(tmp_path, ("ppo",))["ppo"]) == 3
+    keep(finished(tmp_path / "runs" / "ppo-5", 5, method="ppo", best_window=3), tmp_path / "ppo" / "seed5")
+    other = finished(tmp_path / "runs" / "ppo-6", 6, method="ppo", best_window=4, specialist={"lanes": 2})
+    keep(other, tmp_path / "ppo" / "seed6")  # settings that a baseline does not use
+    with pytest.raises(UserError, match=r"has other settings than"):
+        keep(finished(tmp_path / "runs" / "ppo-7", 7, method="ppo", lanes=5), tmp_path / "ppo" / "seed7")
+    assert len(kept_summaries(tmp_path, ("ppo",))["ppo"]) == 5
     (tmp_path / "ppo" / "seed2" / "config.json").unlink()
     with pytest.raises(UserError, match=r"has other settings than .*seed2"):  # or nobody knows which
         keep(finished(tmp_path / "runs" / "ppo-4", 4, method="ppo"), tmp_path / "ppo" / "seed4")
