@@ -67,12 +67,16 @@ class Episode(NamedTuple):
 
 
 class EpisodeResults(NamedTuple):
-    """Of the first E episodes of every lane, each `[P, N, E]`: undiscounted return, success, steps, variation id."""
+    """Of the first E episodes of every lane, each `[P, N, E]`: undiscounted return, success, steps, variation id.
+
+    `samples` `[P, N]` are all valid steps up to there, of episodes that were lost too.
+    """
 
     episode_return: np.ndarray
     success: np.ndarray
     length: np.ndarray
     variation: np.ndarray
+    samples: np.ndarray
 
 
 def play_episodes(
@@ -102,7 +106,8 @@ def play_episodes(
         raise UserError(f"The number of episodes per lane is {episodes_per_lane}, but must be at least 1.")
     shape = live.num_members, live.num_lanes
     results = EpisodeResults(
-        *(np.zeros((*shape, episodes_per_lane), dtype) for dtype in (np.float32, bool, np.int32, np.int32))
+        *(np.zeros((*shape, episodes_per_lane), dtype) for dtype in (np.float32, bool, np.int32, np.int32)),
+        samples=np.zeros(shape, np.int32),
     )
     finished, length = np.zeros(shape, int), np.zeros(shape, int)
     pairs: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {index: [] for index in np.ndindex(shape)}
@@ -146,6 +151,7 @@ def play_episodes(
         valid, ended = np.asarray(result.valid), np.asarray(result.terminated | result.truncated)
         playing = finished[:, lanes] < episodes_per_lane
         length[:, lanes] = np.where(valid, length[:, lanes] + 1, 0)
+        results.samples[:, lanes] += valid & playing
         if on_episode is not None:
             observation, action = sent[half]
             for member, column in np.argwhere(~valid):  # what there is of an episode that was lost

@@ -142,7 +142,7 @@ def evaluate_in_pools(
             played = play_episodes(live, choose, episodes // per_variation, any_lanes=True)
         returns.append(played.episode_return.reshape(len(some), episodes).mean(1))
         successes.append(played.success.reshape(len(some), episodes).mean(1))
-        samples += int(played.length.sum())
+        samples += int(played.samples.sum())
     return Evaluation(np.concatenate(returns), np.concatenate(successes), samples)
 
 

@@ -118,7 +118,7 @@ def _play_in_pools(
         variations.append(played.variation.reshape(-1))
         returns.append(played.episode_return.reshape(-1))
         successes.append(played.success.reshape(-1))
-        samples += int(played.length.sum())
+        samples += int(played.samples.sum())
     joined = [np.concatenate(values) for values in (variations, returns, successes)]
     return Played(kept, joined[0], joined[1], joined[2], samples)
 
