@@ -174,6 +174,10 @@ class RunDirectory:
         """Where a complete stage's result is."""
         return self.path / "results" / stage
 
+    def heritage(self, stage: str) -> Path:
+        """Where the memory is that a complete stage's clones inherit, in this run and in those that start from it."""
+        return self.path / "heritage" / stage
+
     def discard_checkpoints(self, stage: str) -> None:
         """Delete what a stage needed only while it was under way."""
         for torn in self.result(stage).parent.glob(f"{stage}.*"):  # what a kill left of saving the result
@@ -266,9 +270,9 @@ def _copy_stages(source: Path, target: Path, names: Sequence[str]) -> None:
     adopted = [record for record in read_stages(source) if record["name"] in names]
     try:
         for record in adopted:
-            kept = Path("results") / record["name"]
-            if (source / kept).exists():
-                shutil.copytree(source / kept, target / kept)
+            for kept in (Path("results") / record["name"], Path("heritage") / record["name"]):
+                if (source / kept).exists():
+                    shutil.copytree(source / kept, target / kept)
         shutil.copytree(source / "demonstrations", target / "demonstrations")
         with (source / "metrics.jsonl").open("rb") as file:
             (target / "metrics.jsonl").write_bytes(file.read(adopted[-1]["metrics_bytes"]))

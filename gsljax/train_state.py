@@ -34,10 +34,13 @@ class TrainState(NamedTuple):
     memory: Any = ()
 
 
-def actors(params: Any, count: int) -> TrainState:
-    """`count` members that only act, or are cloned: parameters `[count, ...]`, and nothing that training them needs."""
-    zeros = jnp.zeros(count, jnp.int32)
-    return TrainState(params, optimizer_state=(), hyperparameters=(), key=zeros, num_updates=zeros, num_samples=zeros)
+def actors(params: Any, count: int, heritage: Any = ()) -> TrainState:
+    """`count` members that only act, or are cloned: parameters `[count, ...]`, and nothing else that training needs.
+
+    `heritage`, leaves `[count, ...]`, is what of their memory a clone inherits (`gsljax.algorithms.Algorithm`).
+    """
+    none = jnp.zeros(count, jnp.int32)
+    return TrainState(params, (), (), key=none, num_updates=none, num_samples=none, memory=heritage)
 
 
 def clone(member: Tree, count: int) -> Tree:

@@ -1,7 +1,7 @@
 """The bundle every algorithm is: pure functions of one member, which `gsljax.population` runs for many."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
@@ -49,6 +49,20 @@ class UpdateFunction(Protocol):
         ...
 
 
+class InheritFunction(Protocol):
+    """Gives a fresh member what it can use of another one's memory."""
+
+    def __call__(self, state: TrainState, heritage: Any, variations: jax.Array) -> TrainState:
+        """The member that is to train on `variations` `[K]`, with its share of `heritage`."""
+        ...
+
+
+def inherit_nothing(state: TrainState, heritage: Any, variations: jax.Array) -> TrainState:
+    """Of an algorithm whose members keep nothing that another one could use."""
+    del heritage, variations
+    return state
+
+
 class Algorithm(NamedTuple):
     """An algorithm as an immutable bundle of pure functions (in the manner of `optax.GradientTransformation`).
 
@@ -58,9 +72,14 @@ class Algorithm(NamedTuple):
       update: state, rollout and, if it imitates, demonstration minibatches to the next state and metrics.
       num_demonstration_pairs: how many pairs one `update` wants, as `[minibatches, pairs]`; (0, 0) if it does not
         imitate.
+      heritage: the entries of a state's `memory` that a clone can use: an off-policy algorithm's replay.
+      inherit: a fresh member, these entries `{name: ...}` of the one that it is cloned from, and the variations `[K]`
+        that it will train on, to the member with its share of them.
     """
 
     init: InitFunction
     act: ActFunction
     update: UpdateFunction
     num_demonstration_pairs: Callable[[int], tuple[int, int]]
+    heritage: tuple[str, ...] = ()
+    inherit: InheritFunction = inherit_nothing

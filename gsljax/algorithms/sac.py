@@ -117,6 +117,7 @@ class Transition(NamedTuple):
     terminated: jax.Array
     next_observation: jax.Array
     valid: jax.Array
+    variation: jax.Array
 
 
 def make_sac(
@@ -181,7 +182,7 @@ def make_sac(
         observation = jnp.zeros(spec.observation_shape, spec.observation_dtype)
         action = jnp.zeros((), jnp.int32) if is_discrete else jnp.zeros(spec.action.dimension or 0)
         false = jnp.zeros((), bool)
-        return Transition(observation, action, jnp.zeros(()), false, observation, false)
+        return Transition(observation, action, jnp.zeros(()), false, observation, false, jnp.zeros((), jnp.int32))
 
     def init(key: jax.Array, rollout_shape: tuple[int, int] | None = None) -> TrainState:
         del rollout_shape
@@ -359,7 +360,16 @@ def make_sac(
             return imitation.gail.num_updates, imitation.gail.minibatch_size
         return -(-config.num_gradient_steps // imitation.interval), config.minibatch_size
 
-    return Algorithm(init, act, update, num_demonstration_pairs)
+    def inherit(state: TrainState, heritage: Any, variations: jax.Array) -> TrainState:
+        """The newest transitions of its variations that its replay can hold; they count as its samples."""
+        kept, count = _newest(heritage["replay"], variations, config.replay_capacity)
+        empty = state.memory["replay"]
+        full = jax.tree.map(lambda new, old: new.at[:, : old.shape[0]].set(old), empty.experience, kept)
+        index, is_full = count % config.replay_capacity, count == config.replay_capacity
+        replay = empty.replace(experience=full, current_index=index.astype(jnp.int32), is_full=is_full)
+        return state._replace(memory={**state.memory, "replay": replay}, num_samples=count)
+
+    return Algorithm(init, act, update, num_demonstration_pairs, ("replay",), inherit)
 
 
 _LEARNT = ("actor", "critic", "log_temperature")
@@ -369,8 +379,26 @@ def _transitions(rollout: Rollout) -> Transition:
     """The rollout's steps `[T · N, ...]`; observation t + 1 is the true next one, also where an episode ends."""
     parts = rollout.observation[:-1], rollout.action, rollout.reward, rollout.terminated, rollout.observation[1:]
     observation, action, reward, terminated, following = (zero_invalid(x, rollout.valid) for x in parts)
-    steps = Transition(observation, action, reward, terminated, following, rollout.valid)
+    steps = Transition(observation, action, reward, terminated, following, rollout.valid, rollout.variation)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
+
+
+def _newest(replay: Any, variations: jax.Array, most: int) -> tuple[Transition, jax.Array]:
+    """The newest valid transitions of some variations `[K]`, at most so many of them, in a replay's order.
+
+    Returns:
+      Leaves `[min(most, capacity), ...]`, of which the first ones count, from the oldest to the newest; and how many.
+    """
+    experience: Transition = jax.tree.map(lambda x: x[0], replay.experience)  # flashbax's axis of added batches
+    capacity = experience.valid.shape[0]
+    places = jnp.arange(capacity)
+    age = (replay.current_index - 1 - places) % capacity
+    is_there = replay.is_full | (places < replay.current_index)
+    wanted = is_there & experience.valid & jnp.isin(experience.variation, variations)
+    newest_first = jnp.argsort(jnp.where(wanted, age, capacity + age))[:most]
+    count = jnp.minimum(jnp.sum(wanted), most).astype(jnp.int32)
+    rows = newest_first[jnp.maximum(count - 1 - jnp.arange(len(newest_first)), 0)]
+    return jax.tree.map(lambda x: x[rows], experience), count
 
 
 def _where(condition: jax.Array, new: Any, old: Any) -> Any:

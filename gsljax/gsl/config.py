@@ -156,6 +156,9 @@ class GSLConfig:
     trial_share: float = 0.0
     """Share of total_samples, out of specialist_share, in which all specialists_per_subset are trained; only the best
     on each subset goes on after it. 0 trains all of them to the end."""
+    inherit_replay: bool = True
+    """Whether specialists and the generalist of phase II begin with the generalist's transitions of their variations,
+    as many of the newest as their replay holds (sac): a clone with an empty one unlearns before it learns."""
     best_window: int = 1
     """Epochs over whose episodes a specialist's return is averaged to find where it is at its best, as which it
     demonstrates; more than 1 where an epoch has so few episodes that its best is a lucky one."""

@@ -48,6 +48,7 @@ class TrainingStage(NamedTuple):
         the end.
       best_window: epochs over whose episodes a member's return is averaged; the result is each one as it was at the
         end of its best such window, and the record lists the members. None takes them as they are at the end.
+      hands_on: whether the result has with each member what of its memory a clone inherits.
       mastery: from when on a member rests, and leaves its samples to the others; None trains all of them to the end.
       noise_steps: `[P]` int32, how many steps in a row a member's actions share a draw of exploration noise; None is 1.
       trial_members: `[P]` int, which member of the trials each one was there, for the record; None without trials.
@@ -62,6 +63,7 @@ class TrainingStage(NamedTuple):
     demonstrations: Demonstrations | None = None
     criterion: PlateauCriterion | None = None
     best_window: int | None = None
+    hands_on: bool = False
     mastery: Mastery | None = None
     noise_steps: np.ndarray | None = None
     trial_members: np.ndarray | None = None
@@ -94,7 +96,11 @@ def train_population(experiment: Experiment, stage: TrainingStage) -> TrainState
     if directory.stage(stage.name) is not None:
         if not directory.is_finished:  # the kill may have come before, or while, what is of no more use was deleted
             directory.discard_checkpoints(stage.name)
-        return actors(checkpoint.restore(directory.result(stage.name), template.best_params)[0], len(stage.variations))
+        params, _ = checkpoint.restore(directory.result(stage.name), template.best_params)
+        heritage: Any = ()
+        if stage.hands_on and not directory.is_finished:
+            heritage, _ = checkpoint.restore(directory.heritage(stage.name), _heritage(stage, template))
+        return actors(params, len(stage.variations), heritage)
 
     started = time.monotonic()
     carry, done = _begin_or_resume(experiment, stage, template)
@@ -220,11 +226,19 @@ def _finish(
         record["plateau"] = {"fired": plateau is not None, "epoch": fired_at, "taken_at": taken_at, "samples": samples}
     if stage.best_window is not None:
         record["members"] = _members_record(stage, carry, resting(stage.mastery, len(stage.variations), lines))
+    heritage = _heritage(stage, carry) if stage.hands_on else ()
+    if stage.hands_on:
+        checkpoint.save(directory.heritage(stage.name), heritage, {})
     checkpoint.save(directory.result(stage.name), result, {})
     directory.finish_stage(record)
     directory.discard_checkpoints(stage.name)
     experiment.reporter.finish_stage(stage.name, record)
-    return actors(result, len(stage.variations))
+    return actors(result, len(stage.variations), heritage)
+
+
+def _heritage(stage: TrainingStage, carry: Carry) -> dict[str, Any]:
+    """What of the members' memory a clone inherits."""
+    return {name: carry.state.memory[name] for name in stage.algorithm.heritage}
 
 
 def _members_record(stage: TrainingStage, carry: Carry, rests: np.ndarray) -> list[dict[str, Any]]:

@@ -34,7 +34,8 @@ def train_specialists(
     best = _best_candidates(experiment, "trials", len(subsets))
     none = np.zeros(len(subsets), bool)  # nobody explores anew
     training, left = config.specialist, budget - trial_budget
-    stage = training_stage(experiment, "specialists", training, subsets, left, take(tried, best).params, explores=none)
+    params, heritage = take(tried, best).params, origin.memory
+    stage = training_stage(experiment, "specialists", training, subsets, left, params, explores=none, heritage=heritage)
     stage = stage._replace(best_window=config.best_window, mastery=mastery, trial_members=best)
     return population_training.train_population(experiment, stage)
 
@@ -46,14 +47,16 @@ def _candidates(
     config, each = experiment.config, experiment.config.specialists_per_subset
     members = np.repeat(subsets, each, axis=0)
     fresh = np.tile(np.arange(each) >= each - config.fresh_specialists, len(subsets))
-    params = explores = None
+    params, explores, heritage = None, None, ()
     if config.method == "gsl-scratch":
         fresh[:] = True
     else:
-        params = clone(origin.params, len(members))
+        params, heritage = clone(origin.params, len(members)), origin.memory
         if config.explore_up_to is not None:
             explores = scores[members].mean(axis=1) <= config.explore_up_to
-    stage = training_stage(experiment, name, config.specialist, members, budget, params, None, explores, fresh)
+    stage = training_stage(
+        experiment, name, config.specialist, members, budget, params, None, explores, fresh, heritage
+    )
     noise_steps = np.where(fresh, config.fresh_noise_steps, 1).astype(np.int32)
     return stage._replace(best_window=config.best_window, noise_steps=noise_steps)
 

@@ -40,7 +40,9 @@ def _train_generalist(
     experiment: Experiment, name: str, training: TrainingConfig, budget: int, criterion: PlateauCriterion | None
 ) -> TrainState:
     stage = training_stage(experiment, name, training, experiment.all_variations[None], budget)
-    return take(population_training.train_population(experiment, stage._replace(criterion=criterion)), 0)
+    is_cloned = name == "generalist" and experiment.config.inherit_replay and bool(stage.algorithm.heritage)
+    stage = stage._replace(criterion=criterion, hands_on=is_cloned)
+    return take(population_training.train_population(experiment, stage), 0)
 
 
 def fine_tune(experiment: Experiment, generalist: TrainState, low: np.ndarray) -> TrainState:
@@ -49,9 +51,10 @@ def fine_tune(experiment: Experiment, generalist: TrainState, low: np.ndarray) -
     if config.fine_tuning_share == 0:
         return generalist
     budget = int(config.fine_tuning_share * config.total_samples)
-    params = clone(generalist.params, 1)
-    stage = training_stage(experiment, "fine_tuning", config.specialist, low[None], budget, params)
-    return take(population_training.train_population(experiment, stage), 0)
+    params, heritage = clone(generalist.params, 1), generalist.memory
+    stage = training_stage(experiment, "fine_tuning", config.specialist, low[None], budget, params, heritage=heritage)
+    tuned = take(population_training.train_population(experiment, stage), 0)
+    return tuned._replace(memory=heritage)
 
 
 def train_with_demonstrations(
@@ -63,8 +66,9 @@ def train_with_demonstrations(
     is_complete = experiment.directory.stage(name) is not None  # then its own samples are already in the total
     budget = 0 if is_complete else experiment.samples_left
     stage = training_stage(
-        experiment, name, config.phase_two, experiment.all_variations[None], budget, params, config.imitation
-    )
+        experiment, name, config.phase_two, experiment.all_variations[None], budget, params, config.imitation,
+        heritage=generalist.memory,
+    )  # fmt: skip
     if config.imitation.method != "none":
         stage = stage._replace(demonstrations=demonstrations)
     return take(population_training.train_population(experiment, stage), 0)
@@ -80,11 +84,13 @@ def training_stage(
     imitation: ImitationConfig | None = None,
     explores: np.ndarray | None = None,
     fresh: np.ndarray | None = None,
+    heritage: Any = (),
 ) -> population_training.TrainingStage:
     """A stage whose members start with `params` `[P, ...]` (None: initialised), with a fresh optimiser and own keys.
 
     Those that explore, `[P]` (None: all), start with the stage's `initial_std`, if it has one. Those that are fresh,
-    `[P]` (None: none), are initialised whatever the others start with.
+    `[P]` (None: none), are initialised whatever the others start with. The others inherit what they can use of
+    `heritage`, the memory of the one that they are clones of, if it was handed on.
     """
     algorithm, count = experiment.algorithm(training, imitation), len(variations)
     init = partial(algorithm.init, rollout_shape=(experiment.config.rollout_steps, training.lanes))
@@ -94,6 +100,11 @@ def training_stage(
         if params is not None:
             inherited = params if fresh is None else where_members(fresh, states.params, params)
             states = states._replace(params=inherited)
+        if heritage:
+            heirs = jax.vmap(algorithm.inherit, in_axes=(0, None, 0))(states, heritage, jnp.asarray(variations))
+            are_clones = np.ones(count, bool) if fresh is None else ~fresh
+            inherited = where_members(are_clones, *((one.memory, one.num_samples) for one in (heirs, states)))
+            states = states._replace(memory=inherited[0], num_samples=inherited[1])
         if training.initial_std is not None:
             explored = with_std(states.params, training.initial_std)
             chosen = explored if explores is None else where_members(explores, explored, states.params)

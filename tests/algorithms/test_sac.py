@@ -97,6 +97,53 @@ def test_the_replay_holds_true_next_observations_and_forgets_the_oldest():
         np.testing.assert_array_equal(held.reward[valid], np.asarray(rollout.reward).reshape(-1)[valid])
 
 
+@pytest.mark.parametrize(
+    ("variations", "capacity", "expected"),
+    [
+        ([7], 60, [2, 5, 7, 9]),  # all of one, in their order
+        ([7], 60 + 1, [2, 5, 7, 9]),
+        ([7, 3, 7], 60, [1, 2, 3, 5, 6, 7, 9, 10]),
+        ([8], 60, []),
+    ],
+)
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_clone_inherits_the_newest_transitions_of_its_variations(variations, capacity, expected, is_full):
+    """Transition i has the reward i; it is of variation 7, 3 or another one, and each that 4 divides is a reset."""
+    of, total = {1: 3, 2: 7, 3: 3, 5: 7, 6: 3, 7: 7, 9: 7, 10: 3}, STEPS * LANES
+    small = make(CONTINUOUS, dataclasses.replace(SMALL, replay_capacity=capacity, minibatch_size=2))
+    parent = make(CONTINUOUS, dataclasses.replace(SMALL, replay_capacity=total, minibatch_size=2, warmup_samples=10**6))
+    state, number = parent.init(jax.random.key(0)), np.arange(total)
+    variation = np.array([of.get(i, 1) for i in number], np.int32)
+    for start in (-total, 0) if is_full else (0,):
+        rollout = random_rollout(CONTINUOUS.action)
+        grid = (number + start).reshape(STEPS, LANES)
+        ids = variation.reshape(STEPS, LANES) if start == 0 else np.full_like(grid, 5, np.int32)
+        rollout = rollout._replace(reward=grid.astype(np.float32), variation=ids, valid=grid % 4 != 0)
+        state, _ = jax.jit(parent.update)(state, rollout)
+    heritage = {name: state.memory[name] for name in parent.heritage}
+    heir = jax.jit(small.inherit)(small.init(jax.random.key(1)), heritage, jnp.asarray(variations))
+    replay = heir.memory["replay"]
+    assert heir.num_samples == replay.current_index == len(expected) and not replay.is_full
+    held = jax.tree.map(lambda x: np.asarray(x[0, : len(expected)]), replay.experience)
+    np.testing.assert_array_equal(held.reward, expected)
+    assert held.valid.all() and set(held.variation.tolist()) <= set(variations)
+
+
+def test_a_clone_inherits_no_more_than_its_replay_holds():
+    """The newest 6 of a ring of 53 that 96 transitions went through; the clone's next one overwrites the oldest."""
+    parent = make(CONTINUOUS, dataclasses.replace(SMALL, replay_capacity=STEPS * LANES + 5, warmup_samples=10**6))
+    state = parent.init(jax.random.key(0))
+    for turn in range(2):
+        number = np.arange(STEPS * LANES, dtype=np.float32).reshape(STEPS, LANES) + 1000 * turn
+        rollout = random_rollout(CONTINUOUS.action)._replace(reward=number, valid=np.ones_like(number, bool))
+        state, _ = jax.jit(parent.update)(state, rollout)
+    small = make(CONTINUOUS, dataclasses.replace(SMALL, replay_capacity=6, minibatch_size=2))
+    heir = small.inherit(small.init(jax.random.key(1)), state.memory, jnp.zeros(1, jnp.int32))
+    replay = heir.memory["replay"]
+    assert replay.is_full and replay.current_index == 0 and heir.num_samples == 6
+    np.testing.assert_array_equal(replay.experience.reward[0], number.ravel()[-6:])
+
+
 def test_warmup_acts_at_random_and_learns_nothing():
     algorithm = make(CONTINUOUS, dataclasses.replace(SMALL, warmup_samples=60))
     state = algorithm.init(jax.random.key(0))

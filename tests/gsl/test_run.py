@@ -221,6 +221,24 @@ def test_each_specialist_is_its_best_epoch(runs):
 
 
 @pytest.mark.slow
+def test_clones_inherit_the_generalists_transitions_of_their_variations(runs):
+    run, config = runs("gsl, sac"), CONFIGS["gsl, sac"]
+    parent = jax.tree.map(lambda x: np.asarray(x[0, 0]), run.carries["generalist"].state.memory["replay"].experience)
+    assert run.outcome.subsets is not None
+    for stage, subsets in (("specialists", run.outcome.subsets), ("imitation", np.arange(VARIATIONS)[None])):
+        state = run.carries[stage].state
+        (record,) = (record for record in run.summary["stages"] if record["name"] == stage)
+        for member, subset in enumerate(subsets):
+            mine = parent.valid & np.isin(parent.variation, subset)
+            inherited = min(mine.sum(), config.specialist.sac.replay_capacity)
+            assert state.num_samples[member] - record["samples"] // len(subsets) == inherited > 0
+            held = jax.tree.map(lambda x: np.asarray(x[member, 0]), state.memory["replay"].experience)  # noqa: B023
+            assert set(held.variation[held.valid].tolist()) <= set(subset.tolist())
+            if stage == "specialists":  # whose replay holds all of it, and what they played
+                assert np.isin(parent.reward[mine], held.reward).all()
+
+
+@pytest.mark.slow
 def test_demonstrations_are_the_best_specialists_own(runs):
     run = runs("gsl")
     kept = demonstration_sets.load(run.path / "demonstrations" / "demonstrations.npz", _spec())
