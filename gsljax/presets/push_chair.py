@@ -64,7 +64,7 @@ class PushChairConfig(GSLConfig):
 
 
 def _training(
-    lanes: int, replay_capacity: int, normalize_observations: bool, steps_per_64_samples: int = 4, warmup: int = 4_000
+    lanes: int, replay_capacity: int, normalize_observations: bool, steps_per_64_samples: int = 4
 ) -> TrainingConfig:
     """SAC as in the paper, with its 4 gradient steps per 64 samples [T]; an epoch is one whole episode in each lane."""
     sac = SACConfig(
@@ -75,7 +75,7 @@ def _training(
         num_gradient_steps=max(1, lanes * HORIZON * steps_per_64_samples // 64),
         minibatch_size=200,  # [T]
         replay_capacity=replay_capacity,
-        warmup_samples=warmup,  # [D]
+        warmup_samples=4_000,  # [D]
         normalize_observations=normalize_observations,  # [D]
     )
     return TrainingConfig(lanes=lanes, sac=sac)
@@ -109,8 +109,8 @@ STATE_CONFIG = PushChairStateConfig(
     generalist_share=0.5,
     plateau=PlateauCriterion(metric="return", kernel_sigma=5.0, window=20, epsilon=50.0, head=0.75),  # epsilon [T]
     best_window=10,
-    # Each has few samples, from which it therefore learns more often, and sooner.
-    specialist=_training(2, 25_000, normalize_observations=True, steps_per_64_samples=16, warmup=1_000),
+    # Each has few samples, from which it therefore learns more often.
+    specialist=_training(2, 25_000, normalize_observations=True, steps_per_64_samples=8),
     specialist_share=0.25,
     demonstrations=DemonstrationConfig(specialist_episodes=80, require_success=False, min_return=-3400.0),
     phase_two=_STATE,

@@ -39,7 +39,7 @@ def test_there_are_four_gradient_steps_for_64_samples_and_a_discriminator_step_f
     config = CONFIGS[mode]
     for stage in ("baseline", "generalist", "specialist", "phase_two"):
         training = getattr(config, stage)
-        often = 4 if (mode, stage) == ("state", "specialist") else 1
+        often = 2 if (mode, stage) == ("state", "specialist") else 1
         assert training.sac.num_gradient_steps / (training.lanes * config.env.horizon) == often * 4 / 64
     steps = config.phase_two.sac.num_gradient_steps
     assert resolve(config).imitation.method == "gail" and config.imitation.gail.num_updates / steps == 5 / 100
