@@ -133,10 +133,10 @@ def make_sac(
     `update` stores the rollout in the replay and then takes `num_gradient_steps` steps, each on a minibatch of its own:
     critics, actor, temperature, targets. Before `warmup_samples` samples are stored nothing changes, and actions are
     random; a member that starts with the `params` of one that has learnt plays its policy from the first step, and
-    learns when its own replay, with what it inherits, holds as much. With `imitation`, `bc` replaces the actor's loss by
-    that of demonstrated pairs, in every `imitation.interval`-th gradient step; `gail` trains a discriminator first, and
-    every Q-target is formed with its present reward (GSL §5.4). DAPG needs an advantage over a rollout, which SAC does
-    not have.
+    learns when its own replay holds as much, what it inherits included. With `imitation`, `bc` replaces the actor's
+    loss by that of demonstrated pairs, in every `imitation.interval`-th gradient step; `gail` trains a discriminator
+    first, and every Q-target is formed with its present reward (GSL §5.4). DAPG needs an advantage over a rollout,
+    which SAC does not have.
 
     Args:
       actor: `TanhGaussianActor` or `CategoricalActor`, for the environment's kind of actions.

@@ -95,6 +95,7 @@ def tiny(config):
         specialist__lanes=1,
         plateau=dataclasses.replace(config.plateau, kernel_sigma=0.0, window=2, epsilon=1e6, head=0.2, tail=0.0),
         low_episodes=1,
+        best_window=2,
         demonstrations__specialist_episodes=16,
         demonstrations__min_return=-1000.0,
         imitation__gail=GAILConfig(num_updates=2, minibatch_size=8, hidden=(8,)),
