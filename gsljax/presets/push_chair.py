@@ -158,7 +158,7 @@ PUSH_CHAIR = (
     Preset(
         name="push-chair-state",
         description="the same from states of robot and chair, for a CPU",
-        expected_time="not measured",
+        expected_time="40 to 60 minutes on 2 cores",
         config=STATE_CONFIG,
         make_environment=_environment_of("state"),
         film_style=_film_style_of("state"),
