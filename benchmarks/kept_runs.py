@@ -7,18 +7,11 @@ from typing import Any
 
 from gsljax.errors import UserError
 from gsljax.gsl.config import AlgorithmName
-from gsljax.report.runs import Run, load_run
+from gsljax.report.runs import OF_GSL_ALONE, Run, load_run
 from gsljax.run_directory import read_header, read_json, write_json
 
 _CURVES = ("stage", "epoch", "samples", "return", "success", "normalized", "entropy", "members")
 """What is kept of every epoch; of the members the same."""
-_NOT_OF_A_BASELINE = (
-    "total_samples", "generalist", "generalist_share", "plateau", "good_enough", "low_episodes", "num_low_performing",
-    "low_threshold", "num_specialists", "specialists_per_subset", "fresh_specialists", "fresh_noise_steps",
-    "trial_share", "best_window", "mastery", "explore_up_to", "fine_tuning_share", "specialist", "specialist_share",
-    "demonstrations", "phase_two", "imitation",
-)  # fmt: skip
-"""Settings in which a baseline's runs may differ: its total follows another run's, and the others it does not use."""
 
 
 def keep(run_dir: Path, target: Path) -> None:
@@ -86,7 +79,7 @@ def _are_alike(header: dict[str, Any], other: Path) -> bool:
     settings = [dict(one["config"]) for one in (header, read_header(other))]
     for one in settings:
         del one["seed"]
-        for name in _NOT_OF_A_BASELINE if header["method"] in typing.get_args(AlgorithmName) else ():
+        for name in ("total_samples", *OF_GSL_ALONE) if header["method"] in typing.get_args(AlgorithmName) else ():
             one.pop(name, None)
     return _agree(*settings)
 

@@ -109,6 +109,14 @@ def load_run(run_dir: str | Path) -> Run:
     )
 
 
+_BASELINES = ("ppo", "ppg", "sac")
+OF_GSL_ALONE = (
+    "generalist", "generalist_share", "plateau", "good_enough", "low_episodes", "num_low_performing",
+    "low_threshold", "num_specialists", "specialists_per_subset", "fresh_specialists", "fresh_noise_steps",
+    "trial_share", "inherit_replay", "best_window", "mastery", "explore_up_to", "fine_tuning_share", "specialist",
+    "specialist_share", "demonstrations", "phase_two", "imitation",
+)  # fmt: skip
+"""Settings that a baseline does not use."""
 _NOT_COMPARED = ("method", "imitation.method", "algorithm", "seed", "total_samples")
 """Settings that a figure of several runs shows, or averages over."""
 
@@ -116,13 +124,16 @@ _NOT_COMPARED = ("method", "imitation.method", "algorithm", "seed", "total_sampl
 def differing_settings(runs: Iterable[Run]) -> list[str]:
     """The names of the settings (`plateau.head`) that are not the same in all of these runs of a preset.
 
-    Method (and what follows from it), algorithm, seed and total may differ, and settings that only some of the runs'
-    versions have.
+    Method (and what follows from it), algorithm, seed and total may differ, settings that only some of the runs'
+    versions have, and those that none of the runs uses.
     """
+    runs = list(runs)
     configs = [flat_settings(run.config.get("config", {})) for run in runs]
     if not configs:
         return []
     common = set(configs[0]).intersection(*configs[1:]).difference(_NOT_COMPARED)
+    if all(run.method in _BASELINES for run in runs):
+        common = {name for name in common if name.split(".")[0] not in OF_GSL_ALONE}
     return [name for name in configs[0] if name in common and any(one[name] != configs[0][name] for one in configs)]
 
 

@@ -64,6 +64,8 @@ def test_settings_that_differ_between_runs_are_named():
     assert differing_settings([]) == differing_settings([one]) == differing_settings([one, one]) == []
     assert differing_settings([one, other]) == ["plateau.head"]
     assert differing_settings([newer, other, one]) == ["rollout_steps", "plateau.head"]
+    baseline = run(method="ppo", seed=2, total_samples=3, rollout_steps=16, plateau={"head": 0.2})
+    assert differing_settings([other, baseline]) == ["rollout_steps"]  # of H a baseline makes no use
 
 
 @pytest.mark.parametrize("left", [1, 17, 60])
