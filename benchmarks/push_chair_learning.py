@@ -16,7 +16,8 @@ from benchmarks.comparison import Comparison, Setting, Summaries, main, total_of
 from gsljax.envs.push_chair import CHAIRS
 
 NOTE = """Return of the final policy over an episode of 200 steps (push-chair-tiny: 20), all its chairs alike: mean ±
-standard deviation over seeds (range). How the setting differs from the paper's: [docs/push_chair.md](../../../docs/push_chair.md).
+standard deviation over seeds (range). How the setting differs from the paper's:
+[docs/push_chair.md](../../../docs/push_chair.md).
 """
 
 
