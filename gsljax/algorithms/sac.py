@@ -379,8 +379,10 @@ _LEARNT = ("actor", "critic", "log_temperature")
 def _transitions(rollout: Rollout) -> Transition:
     """The rollout's steps `[T · N, ...]`; observation t + 1 is the true next one, also where an episode ends."""
     parts = rollout.observation[:-1], rollout.action, rollout.reward, rollout.terminated, rollout.observation[1:]
-    observation, action, reward, terminated, following = (zero_invalid(x, rollout.valid) for x in parts)
-    steps = Transition(observation, action, reward, terminated, following, rollout.valid, rollout.variation)
+    observation, action, reward, terminated, following, variation = (
+        zero_invalid(x, rollout.valid) for x in (*parts, rollout.variation)
+    )
+    steps = Transition(observation, action, reward, terminated, following, rollout.valid, variation)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
 
 
