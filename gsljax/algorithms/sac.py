@@ -18,6 +18,7 @@ from gsljax.algorithms.adversary import PolicyPairs
 from gsljax.algorithms.base import ActorOutput, Algorithm
 from gsljax.algorithms.checks import check_actor_and_critic, check_demonstrations, check_rollout
 from gsljax.algorithms.imitation import ImitationConfig, adversary_of, imitation_loss, usable_imitation
+from gsljax.algorithms.replay import Transition, inherited, transitions_of
 from gsljax.distributions import Categorical, Distribution, TanhGaussian
 from gsljax.errors import UserError
 from gsljax.losses import (
@@ -29,7 +30,6 @@ from gsljax.losses import (
     soft_value,
     temperature_loss,
     twin_q_loss,
-    zero_invalid,
 )
 from gsljax.normalization import update_observations, with_normalized_observations
 from gsljax.train_state import TrainState
@@ -106,18 +106,6 @@ def hyperparameters(config: SACConfig, spec: EnvSpec, imitation: ImitationConfig
     values = {name: getattr(config, name) for name in ("learning_rate", "discount", "tau")}
     values |= {"target_entropy": target_entropy, "imitation_weight": imitation.weight if imitation else 0.0}
     return SACHyperparameters(**{name: jnp.asarray(value, jnp.float32) for name, value in values.items()})
-
-
-class Transition(NamedTuple):
-    """One step as the replay holds it, leaves `[B, ...]`; one that is not `valid` has no weight."""
-
-    observation: jax.Array
-    action: jax.Array
-    reward: jax.Array
-    terminated: jax.Array
-    next_observation: jax.Array
-    valid: jax.Array
-    variation: jax.Array
 
 
 def make_sac(
@@ -308,7 +296,7 @@ def make_sac(
             raise UserError(
                 f"SAC's replay_capacity is {config.replay_capacity}, but a rollout holds {rollout.valid.size} samples."
             )
-        memory = {**state.memory, "replay": replay.add(state.memory["replay"], _transitions(rollout))}
+        memory = {**state.memory, "replay": replay.add(state.memory["replay"], transitions_of(rollout))}
         num_samples = state.num_samples + jnp.sum(rollout.valid)
         ready = (num_samples >= config.warmup_samples) & replay.can_sample(memory["replay"])
         key, sample_key, step_key, adversary_key = jax.random.split(state.key, 4)
@@ -363,45 +351,13 @@ def make_sac(
 
     def inherit(state: TrainState, heritage: Any, variations: jax.Array) -> TrainState:
         """The newest transitions of its variations that its replay can hold; they count as its samples."""
-        kept, count = _newest(heritage["replay"], variations, config.replay_capacity)
-        empty = state.memory["replay"]
-        full = jax.tree.map(lambda new, old: new.at[:, : old.shape[0]].set(old), empty.experience, kept)
-        index, is_full = count % config.replay_capacity, count == config.replay_capacity
-        replay = empty.replace(experience=full, current_index=index.astype(jnp.int32), is_full=is_full)
+        replay, count = inherited(state.memory["replay"], heritage["replay"], variations)
         return state._replace(memory={**state.memory, "replay": replay}, num_samples=count)
 
     return Algorithm(init, act, update, num_demonstration_pairs, ("replay",), inherit)
 
 
 _LEARNT = ("actor", "critic", "log_temperature")
-
-
-def _transitions(rollout: Rollout) -> Transition:
-    """The rollout's steps `[T · N, ...]`; observation t + 1 is the true next one, also where an episode ends."""
-    parts = rollout.observation[:-1], rollout.action, rollout.reward, rollout.terminated, rollout.observation[1:]
-    observation, action, reward, terminated, following, variation = (
-        zero_invalid(x, rollout.valid) for x in (*parts, rollout.variation)
-    )
-    steps = Transition(observation, action, reward, terminated, following, rollout.valid, variation)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
-
-
-def _newest(replay: Any, variations: jax.Array, most: int) -> tuple[Transition, jax.Array]:
-    """The newest valid transitions of some variations `[K]`, at most so many of them, in a replay's order.
-
-    Returns:
-      Leaves `[min(most, capacity), ...]`, of which the first ones count, from the oldest to the newest; and how many.
-    """
-    experience: Transition = jax.tree.map(lambda x: x[0], replay.experience)  # flashbax's axis of added batches
-    capacity = experience.valid.shape[0]
-    places = jnp.arange(capacity)
-    age = (replay.current_index - 1 - places) % capacity
-    is_there = replay.is_full | (places < replay.current_index)
-    wanted = is_there & experience.valid & jnp.isin(experience.variation, variations)
-    newest_first = jnp.argsort(jnp.where(wanted, age, capacity + age))[:most]
-    count = jnp.minimum(jnp.sum(wanted), most).astype(jnp.int32)
-    rows = newest_first[jnp.maximum(count - 1 - jnp.arange(len(newest_first)), 0)]
-    return jax.tree.map(lambda x: x[rows], experience), count
 
 
 def _where(condition: jax.Array, new: Any, old: Any) -> Any:
