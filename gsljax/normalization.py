@@ -116,9 +116,12 @@ class NormalizedObservation(nn.Module):
         return cast(Any, self.network).with_auxiliary(self._normalized(observation))
 
     def _normalized(self, observation: jax.Array) -> jax.Array:
-        moments = jax.lax.stop_gradient(self.moments.value)
-        scaled = (observation - moments.mean) / jnp.sqrt(moments.variance + 1e-8)
-        return jnp.clip(scaled, -self.clip, self.clip)
+        return normalized_observations(jax.lax.stop_gradient(self.moments.value), observation, self.clip)
+
+
+def normalized_observations(moments: Moments, observation: jax.Array, clip: float = 10.0) -> jax.Array:
+    """Observations `[..., *shape]` as (observation − mean) / std, clipped to ± `clip`; moments `[*shape]`."""
+    return jnp.clip((observation - moments.mean) / _std(moments), -clip, clip)
 
 
 def with_normalized_observations(network: nn.Module, spec: EnvSpec) -> NormalizedObservation:

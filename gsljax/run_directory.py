@@ -180,8 +180,9 @@ class RunDirectory:
 
     def discard_checkpoints(self, stage: str) -> None:
         """Delete what a stage needed only while it was under way."""
-        for torn in self.result(stage).parent.glob(f"{stage}.*"):  # what a kill left of saving the result
-            shutil.rmtree(torn, ignore_errors=True)
+        for kept in (self.result(stage), self.heritage(stage)):
+            for torn in kept.parent.glob(f"{stage}.*"):  # what a kill left of saving it
+                shutil.rmtree(torn, ignore_errors=True)
         for folder in (self.checkpoints(stage), self.candidates(stage)):
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # not empty, or not there
@@ -277,6 +278,9 @@ def _copy_stages(source: Path, target: Path, names: Sequence[str]) -> None:
         with (source / "metrics.jsonl").open("rb") as file:
             (target / "metrics.jsonl").write_bytes(file.read(adopted[-1]["metrics_bytes"]))
     except OSError as error:
+        for name in ("results", "heritage", "demonstrations"):
+            shutil.rmtree(target / name, ignore_errors=True)
+        (target / "metrics.jsonl").unlink(missing_ok=True)
         raise UserError(f"The stages of {source} cannot be copied to {target} ({reason(error)}).") from error
     write_json(target / "stages.json", {"stages": adopted})
 

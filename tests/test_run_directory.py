@@ -284,6 +284,18 @@ def test_stages_of_another_run_are_copied(source, tmp_path):
     assert files_of(source) == before
 
 
+def test_what_a_kill_left_of_saving_goes_and_what_is_whole_stays(tmp_path):
+    directory = RunDirectory.create(tmp_path / "run", HEADER)
+    kept = directory.result("generalist"), directory.heritage("generalist"), directory.result("specialists")
+    torn = [path.with_name(path.name + ".checkpoint-tmp-1") for path in kept]
+    for path in (*kept, *torn):
+        path.mkdir(parents=True)
+    directory.discard_checkpoints("generalist")
+    directory.close()
+    assert all(path.is_dir() for path in kept)
+    assert [path.is_dir() for path in torn] == [False, False, True]
+
+
 def test_a_copy_that_fails_is_no_run(source, tmp_path):
     (source / "demonstrations" / "demonstrations.npz").unlink()
     (source / "demonstrations").rmdir()
@@ -291,6 +303,8 @@ def test_a_copy_that_fails_is_no_run(source, tmp_path):
     assert_refused(r"^The stages of .*source cannot be copied to .*run \(", RunDirectory.create, *arguments)
     assert not (tmp_path / "run" / "config.json").exists()
     assert_refused(r"holds no run: it has no config\.json", RunDirectory.reopen, tmp_path / "run")
+    (source / "demonstrations").mkdir()
+    RunDirectory.create(*arguments).close()  # nothing of the first try is in the way
 
 
 def test_json_is_replaced_whole(tmp_path):

@@ -22,6 +22,7 @@ from gsljax.losses import (
     mixed_reward,
 )
 from gsljax.networks import Discriminator, ImpalaEncoder, VectorEncoder
+from gsljax.normalization import Moments, normalized_observations
 from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Scalar
 
 LogProb = Callable[[Any, jax.Array, jax.Array], jax.Array]
@@ -38,6 +39,8 @@ class GAILConfig:
     """Discriminator steps per update of the algorithm."""
     minibatch_size: int = 250
     """Pairs of the policy, and as many demonstrated ones, in each step."""
+    recent_samples: int = 20_000
+    """How many of the newest samples in SAC's replay the policy's pairs are drawn from; PPO has its rollout."""
     learning_rate: float = 3e-4
     """Adam's step size for the discriminator."""
     gradient_penalty: float = 0.0
@@ -48,7 +51,7 @@ class GAILConfig:
     def __post_init__(self):
         if self.reward not in get_args(RewardForm):
             raise UserError(f"GAIL's reward is {self.reward!r}, but must be one of {', '.join(get_args(RewardForm))}.")
-        for name in ("num_updates", "minibatch_size"):
+        for name in ("num_updates", "minibatch_size", "recent_samples"):
             if getattr(self, name) < 1:
                 raise UserError(f"GAIL's {name} is {getattr(self, name)}, but must be at least 1.")
         if not 0 < self.learning_rate < math.inf:
@@ -96,7 +99,13 @@ def default_discriminator(spec: EnvSpec, config: GAILConfig) -> nn.Module:
     return Discriminator(spec.action, ImpalaEncoder() if is_image else VectorEncoder(config.hidden))
 
 
-def make_adversary(spec: EnvSpec, config: GAILConfig, log_prob: LogProb, network: nn.Module | None = None) -> Adversary:
+def make_adversary(
+    spec: EnvSpec,
+    config: GAILConfig,
+    log_prob: LogProb,
+    network: nn.Module | None = None,
+    statistics: Callable[[Any], Moments] | None = None,
+) -> Adversary:
     """A discriminator as a plug-in.
 
     Args:
@@ -104,6 +113,8 @@ def make_adversary(spec: EnvSpec, config: GAILConfig, log_prob: LogProb, network
       config: settings.
       log_prob: the policy's, of which the form `airl` is a function.
       network: observations `[B, ...]` and actions `[B, ...]` to logits `[B]`; None takes `default_discriminator`.
+      statistics: parameters of the policy to the moments with which observations are normalised for the network, as
+        they are for the policy; None leaves them as they are.
 
     Raises:
       UserError: if the network does not fit the environment, or the gradient penalty cannot be formed in it.
@@ -120,9 +131,13 @@ def make_adversary(spec: EnvSpec, config: GAILConfig, log_prob: LogProb, network
         return AdversaryState(params, optimizer.init(params))
 
     def logit(params: Any, policy_params: Any, observation: jax.Array, action: jax.Array) -> jax.Array:
-        output = apply(params, observation, played(action))
+        output = apply(params, seen(policy_params, observation), played(action))
         known = log_prob(policy_params, observation, action) if config.reward == "airl" else None
         return discriminator_logit(output, known, config.reward)
+
+    def seen(policy_params: Any, observation: jax.Array) -> jax.Array:
+        """The observation as the policy's networks see it."""
+        return observation if statistics is None else normalized_observations(statistics(policy_params), observation)
 
     def played(action: jax.Array) -> jax.Array:
         """The action as the environment plays it: demonstrations are clipped to its range, a Gaussian's are not."""
@@ -133,15 +148,16 @@ def make_adversary(spec: EnvSpec, config: GAILConfig, log_prob: LogProb, network
         demonstration_logit = logit(params, policy_params, demonstrations.observation, demonstrations.action)
         total, metrics = discriminator_loss(policy_logit, demonstration_logit, pairs.valid)
         if config.gradient_penalty:
-            penalty, penalty_metrics = between(params, pairs, demonstrations, key)
+            penalty, penalty_metrics = between(params, policy_params, pairs, demonstrations, key)
             total = total + config.gradient_penalty * penalty
             metrics["discriminator_gradient_penalty"] = penalty_metrics["gradient_penalty"]
         return total, metrics
 
-    def between(params, pairs: PolicyPairs, demonstrations: DemonstrationBatch, key):
+    def between(params, policy_params, pairs: PolicyPairs, demonstrations: DemonstrationBatch, key):
         """The penalty between a policy's and a demonstrated pair, of the network's output."""
-        ours = pairs.observation.astype(jnp.float32), played(pairs.action)
-        theirs = demonstrations.observation.astype(jnp.float32), played(demonstrations.action)
+        ours, theirs = (
+            (seen(policy_params, x.observation).astype(jnp.float32), played(x.action)) for x in (pairs, demonstrations)
+        )
         mixed = interpolate_pairs(key, ours, theirs)
         return gradient_penalty(lambda inputs: apply(params, *inputs), mixed, pairs.valid)
 

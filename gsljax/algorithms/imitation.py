@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -11,6 +12,7 @@ from gsljax.algorithms.adversary import Adversary, GAILConfig, LogProb, make_adv
 from gsljax.distributions import Distribution
 from gsljax.errors import UserError
 from gsljax.losses import bc_loss, bc_squared_error_loss, classic_dapg_loss, dapg_loss
+from gsljax.normalization import Moments
 from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Scalar
 
 ImitationMethod = Literal["none", "dapg", "dapg-classic", "bc", "gail"]
@@ -105,7 +107,11 @@ def usable_imitation(imitation: ImitationConfig | None, spec: EnvSpec) -> Imitat
 
 
 def adversary_of(
-    imitation: ImitationConfig | None, spec: EnvSpec, log_prob: LogProb, discriminator: nn.Module | None
+    imitation: ImitationConfig | None,
+    spec: EnvSpec,
+    log_prob: LogProb,
+    discriminator: nn.Module | None,
+    statistics: Callable[[Any], Moments] | None,
 ) -> Adversary | None:
     """GAIL's discriminator, where the method is gail; see `make_adversary`.
 
@@ -113,7 +119,7 @@ def adversary_of(
       UserError: if there is a discriminator without that method, or it does not fit.
     """
     if imitation is not None and imitation.method == "gail":
-        return make_adversary(spec, imitation.gail, log_prob, discriminator)
+        return make_adversary(spec, imitation.gail, log_prob, discriminator, statistics)
     if discriminator is not None:
         method = "none" if imitation is None else imitation.method
         raise UserError(f"A discriminator is given, but the imitation method is {method!r}; only gail has one.")

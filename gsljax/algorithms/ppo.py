@@ -135,7 +135,10 @@ def make_policy_phase(
     by_variation = tuple(name for name in config.kept_statistics if name != "observation")
     has_imitation_loss = imitation is not None and imitation.has_loss
     reinforcement = 0.0 if imitation is not None and imitation.method == "bc" else 1.0
-    adversary = adversary_of(imitation, spec, lambda p, o, a: apply(p, o)[0].log_prob(a), discriminator)
+    adversary = adversary_of(
+        imitation, spec, lambda p, o, a: apply(p, o)[0].log_prob(a), discriminator,
+        partial(statistics_of, name="observation") if config.normalize_observations else None,
+    )  # fmt: skip
 
     def init(key: jax.Array, rollout_shape: tuple[int, int] | None = None) -> TrainState:
         params_key, state_key, adversary_key = jax.random.split(key, 3)

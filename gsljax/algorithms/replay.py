@@ -49,6 +49,25 @@ def inherited(replay: Any, parent: Any, variations: jax.Array) -> tuple[Any, Sca
     return replay.replace(experience=full, current_index=index, is_full=is_full), count
 
 
+def drawn_of_newest(replay: Any, key: jax.Array, shape: tuple[int, ...], most: int) -> Transition:
+    """Transitions drawn with replacement from the newest of a replay that is not empty, at most so many of them.
+
+    Args:
+      replay: flashbax's.
+      key: of the draw.
+      shape: of what is drawn.
+      most: how many the newest are; all, where the replay has fewer.
+
+    Returns:
+      Leaves `[*shape, ...]`; those of masked steps are among them, and are not `valid`.
+    """
+    capacity = replay.experience.valid.shape[1]
+    count = jnp.where(replay.is_full, capacity, replay.current_index)
+    age = jax.random.randint(key, shape, 1, jnp.minimum(count, most) + 1)
+    rows = (replay.current_index - age) % capacity
+    return jax.tree.map(lambda x: x[0, rows], replay.experience)
+
+
 def _newest(replay: Any, variations: jax.Array, most: int) -> tuple[Transition, jax.Array]:
     """The newest valid transitions of some variations `[K]`, at most so many of them, in a replay's order.
 

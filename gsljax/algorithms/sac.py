@@ -18,7 +18,7 @@ from gsljax.algorithms.adversary import PolicyPairs
 from gsljax.algorithms.base import ActorOutput, Algorithm
 from gsljax.algorithms.checks import check_actor_and_critic, check_demonstrations, check_rollout
 from gsljax.algorithms.imitation import ImitationConfig, adversary_of, imitation_loss, usable_imitation
-from gsljax.algorithms.replay import Transition, inherited, transitions_of
+from gsljax.algorithms.replay import Transition, drawn_of_newest, inherited, transitions_of
 from gsljax.distributions import Categorical, Distribution, TanhGaussian
 from gsljax.errors import UserError
 from gsljax.losses import (
@@ -31,7 +31,7 @@ from gsljax.losses import (
     temperature_loss,
     twin_q_loss,
 )
-from gsljax.normalization import update_observations, with_normalized_observations
+from gsljax.normalization import statistics_of, update_observations, with_normalized_observations
 from gsljax.train_state import TrainState
 from gsljax.types import DemonstrationBatch, EnvSpec, Metrics, Rollout, Scalar
 
@@ -75,6 +75,9 @@ class SACConfig:
     clone's have)."""
     normalize_observations: bool = False
     """Whether the networks see observations normalised by running statistics."""
+    reward_offset: float = 0.0
+    """Added to every reward of the environment in what the critics learn, not in what is reported. Where only the time
+    limit ends episodes it changes no policy; minus the mean reward, it has the critics begin near their values."""
 
     def __post_init__(self):
         for name in ("num_gradient_steps", "minibatch_size", "replay_capacity"):
@@ -89,6 +92,8 @@ class SACConfig:
             raise UserError(f"SAC's tau is {self.tau}, but must be above 0 and at most 1.")
         if self.target_entropy is not None and not math.isfinite(self.target_entropy):
             raise UserError(f"SAC's target_entropy is {self.target_entropy}, but must be finite.")
+        if not math.isfinite(self.reward_offset):
+            raise UserError(f"SAC's reward_offset is {self.reward_offset}, but must be finite.")
         if self.warmup_samples < 0:
             raise UserError(f"SAC's warmup_samples is {self.warmup_samples}, but must not be negative.")
         if self.minibatch_size > self.replay_capacity:
@@ -154,18 +159,14 @@ def make_sac(
     q_of = cast(Callable[..., jax.Array], critic.apply)
     optimizer = optax.scale_by_adam()
 
-    def replay_for(minibatch_size: int):  # the buffer's content is the same whatever is drawn from it
-        return flashbax.make_item_buffer(config.replay_capacity, minibatch_size, minibatch_size, add_batches=True)
-
-    replay = replay_for(config.minibatch_size)
+    size = config.minibatch_size
+    replay = flashbax.make_item_buffer(config.replay_capacity, size, size, add_batches=True)
     is_discrete = spec.action.is_discrete
     is_cloning = imitation is not None and imitation.method == "bc"
-    adversary = adversary_of(imitation, spec, lambda p, o, a: policy_of(p["actor"], o).log_prob(a), discriminator)
-    if adversary is not None and imitation is not None and imitation.gail.minibatch_size > config.replay_capacity:
-        raise UserError(
-            f"GAIL's minibatch_size is {imitation.gail.minibatch_size}, but the replay holds only "
-            f"{config.replay_capacity}."
-        )
+    adversary = adversary_of(
+        imitation, spec, lambda p, o, a: policy_of(p["actor"], o).log_prob(a), discriminator,
+        (lambda p: statistics_of(p["actor"], "observation")) if config.normalize_observations else None,
+    )  # fmt: skip
 
     def empty_transition() -> Transition:
         observation = jnp.zeros(spec.observation_shape, spec.observation_dtype)
@@ -261,7 +262,7 @@ def make_sac(
         """One step of everything; the critics' gradient does not wait for the actor's, nor the other way round."""
         traced: SACHyperparameters = state.hyperparameters
         target_key, actor_key = jax.random.split(key)
-        reward = batch.reward
+        reward = batch.reward + config.reward_offset
         if adversary is not None:
             reward = adversary.reward(
                 state.memory["adversary"], params, batch.observation, batch.action, reward, traced.imitation_weight
@@ -303,9 +304,8 @@ def make_sac(
         metrics: Metrics = {}
         if adversary is not None:
             assert demonstrations is not None and imitation is not None
-            drawn = replay_for(imitation.gail.minibatch_size)
-            pairs_keys = jax.random.split(sample_key, imitation.gail.num_updates)
-            batches = jax.vmap(lambda k: drawn.sample(memory["replay"], k).experience)(pairs_keys)
+            shape = imitation.gail.num_updates, imitation.gail.minibatch_size
+            batches = drawn_of_newest(memory["replay"], sample_key, shape, imitation.gail.recent_samples)
             pairs = PolicyPairs(batches.observation, batches.action, batches.valid)
             trained, metrics = adversary.update(memory["adversary"], state.params, pairs, demonstrations, adversary_key)
             memory["adversary"] = _where(ready, trained, memory["adversary"])

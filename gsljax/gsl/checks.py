@@ -35,10 +35,12 @@ def check_against(config: GSLConfig, spec: EnvSpec) -> None:
 
 
 def _check_handing_on(config: GSLConfig) -> None:
-    """Refuse stages whose networks go with different statistics: of those of rewards, their scope alone matters."""
+    """Refuse stages whose networks mean different things; of statistics of rewards, their scope alone matters."""
     part = "sac" if config.algorithm == "sac" else "ppo"
     settings = {f"{name}.{part}": getattr(getattr(config, name), part) for name in config.training_stages}
     compared = {"normalize_observations": [one.normalize_observations for one in settings.values()]}
+    if part == "sac":
+        compared["reward_offset"] = [one.reward_offset for one in settings.values()]
     if part == "ppo":
         compared["normalize_values"] = [one.normalize_values for one in settings.values()]
         by_variation = ["reward" in one.kept_statistics for one in settings.values()]

@@ -63,20 +63,37 @@ class PushChairConfig(GSLConfig):
     """The simulation."""
 
 
-def _training(
-    lanes: int, replay_capacity: int, normalize_observations: bool, steps_per_64_samples: int = 4
-) -> TrainingConfig:
-    """SAC as in the paper, with its 4 gradient steps per 64 samples [T]; an epoch is one whole episode in each lane."""
-    sac = SACConfig(
+def _sac(lanes: int, steps_per_64_samples: int) -> SACConfig:
+    """What all of the task's SAC shares; an epoch is one whole episode in each lane."""
+    return SACConfig(
         learning_rate=3e-4,  # [T]
         discount=0.95,  # [T]
         tau=0.005,  # [T]
-        initial_temperature=1.0,  # [C], automatic, with the target entropy −22 [C]
-        num_gradient_steps=max(1, lanes * HORIZON * steps_per_64_samples // 64),
+        num_gradient_steps=lanes * HORIZON * steps_per_64_samples // 64,
         minibatch_size=200,  # [T]
+        warmup_samples=4_000,  # [C]
+        reward_offset=16.0,  # [D], about minus the mean reward of a step
+    )
+
+
+def _on_clouds(lanes: int, replay_capacity: int) -> TrainingConfig:
+    """SAC as in the paper, for millions of samples."""
+    sac = dataclasses.replace(
+        _sac(lanes, steps_per_64_samples=4),  # [T]
+        initial_temperature=1.0,  # [C], automatic, with the target entropy −22 [C]
         replay_capacity=replay_capacity,
-        warmup_samples=4_000,  # [D]
-        normalize_observations=normalize_observations,  # [D]
+    )
+    return TrainingConfig(lanes=lanes, sac=sac)
+
+
+def _on_states(lanes: int, replay_capacity: int) -> TrainingConfig:
+    """SAC that learns from a CPU's few samples [D]: more often, and from a temperature near where it settles."""
+    sac = dataclasses.replace(
+        _sac(lanes, steps_per_64_samples=16),  # for states the authors' group has 32 [C]
+        initial_temperature=0.2,  # [C]
+        target_entropy=0.0,
+        replay_capacity=replay_capacity,
+        normalize_observations=True,
     )
     return TrainingConfig(lanes=lanes, sac=sac)
 
@@ -87,21 +104,25 @@ _SHARED: dict[str, Any] = {
     "low_episodes": 2,  # [D]
     "num_low_performing": len(CHAIRS),  # [T]: a specialist for each chair
     "num_specialists": len(CHAIRS),  # [T]
-    "imitation": ImitationConfig(
-        gail_weight=0.7,  # [C]: beta 0.3
-        gail=GAILConfig(
-            reward="negative-log",  # [C]
-            num_updates=5,  # [T]: per 100 gradient steps
-            minibatch_size=200,  # [D]
-            learning_rate=3e-4,  # [D]
-        ),
-    ),
     "evaluation_episodes": 20,
 }
 
-_STATE = _training(lanes=8, replay_capacity=200_000, normalize_observations=True)
+
+def _gail(training: TrainingConfig) -> ImitationConfig:
+    """The discriminator learns 5 times in 100 gradient steps [T], from the newest samples [C]."""
+    gail = GAILConfig(
+        reward="negative-log",  # [C]
+        num_updates=training.sac.num_gradient_steps // 20,  # [T]
+        minibatch_size=200,  # [D]
+        recent_samples=20_000,  # [C]
+        learning_rate=3e-4,  # [D]
+    )
+    return ImitationConfig(gail_weight=0.7, gail=gail)  # [C]: beta 0.3
+
+
+_STATE = _on_states(lanes=8, replay_capacity=200_000)
 STATE_CONFIG = PushChairStateConfig(
-    total_samples=640_000,  # [D], as all that follows but epsilon
+    total_samples=400_000,  # [D], as all that follows but epsilon
     checkpoint_interval=20,
     network=NetworkConfig(hidden=(256, 256), activation="relu"),
     baseline=_STATE,
@@ -109,15 +130,15 @@ STATE_CONFIG = PushChairStateConfig(
     generalist_share=0.5,
     plateau=PlateauCriterion(metric="return", kernel_sigma=5.0, window=20, epsilon=50.0, head=0.75),  # epsilon [T]
     best_window=10,
-    # Each has few samples, from which it therefore learns more often.
-    specialist=_training(2, 25_000, normalize_observations=True, steps_per_64_samples=8),
+    specialist=_on_states(lanes=2, replay_capacity=25_000),
     specialist_share=0.25,
     demonstrations=DemonstrationConfig(specialist_episodes=80, require_success=False, min_return=-3400.0),
     phase_two=_STATE,
+    imitation=_gail(_STATE),
     **_SHARED,
 )
 
-_CLOUD = _training(lanes=8, replay_capacity=400_000, normalize_observations=False)  # replay [T]; lanes 4 [T]
+_CLOUD = _on_clouds(lanes=8, replay_capacity=400_000)  # replay [T]; lanes 4 [T]
 CLOUD_CONFIG = PushChairConfig(
     total_samples=4_000_000,  # [D], as all that follows but epsilon
     checkpoint_interval=100,
@@ -126,10 +147,11 @@ CLOUD_CONFIG = PushChairConfig(
     generalist_share=0.4,
     plateau=PlateauCriterion(metric="return", kernel_sigma=16.0, window=50, epsilon=50.0),  # epsilon [T]
     best_window=10,
-    specialist=_training(lanes=4, replay_capacity=50_000, normalize_observations=False),  # lanes [T]
+    specialist=_on_clouds(lanes=4, replay_capacity=50_000),  # lanes [T]
     specialist_share=0.3,
     demonstrations=DemonstrationConfig(specialist_episodes=160, require_success=False, min_return=-3000.0),
     phase_two=_CLOUD,
+    imitation=_gail(_CLOUD),
     **_SHARED,
 )
 

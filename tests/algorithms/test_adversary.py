@@ -12,6 +12,7 @@ from gsljax.algorithms import GAILConfig, ImitationConfig, PPOConfig, make_ppo
 from gsljax.algorithms.adversary import PolicyPairs, make_adversary
 from gsljax.errors import UserError
 from gsljax.networks import ActorCritic, Discriminator, VectorEncoder
+from gsljax.normalization import Moments
 from gsljax.types import ActionSpec, DemonstrationBatch, EnvSpec
 from tests import probe_environments as probes
 from tests.algorithms import test_sac
@@ -75,6 +76,26 @@ def test_actions_that_the_environment_plays_alike_are_judged_alike():
     ]
     np.testing.assert_array_equal(rewards[0], rewards[1])
     assert not np.allclose(rewards[0], rewards[2])
+
+
+def test_the_discriminator_sees_what_the_policy_sees():
+    """With statistics in the policy's parameters it judges normalised observations, in the reward and in training."""
+    moments = Moments(jnp.full(4, 3.0), jnp.full(4, 0.25), jnp.float32(10.0))
+    plain, informed = (make_adversary(SPEC, SMALL, lambda *_: jnp.zeros(6), None, x) for x in (None, lambda p: p))
+    state, (observation, action), zero = plain.init(jax.random.key(0)), pairs(0), jnp.zeros(6)
+    demonstrated, key = DemonstrationBatch(*pairs(1)), jax.random.key(1)
+    seen, demonstrated_seen = 2 * (observation - 3.0), 2 * (demonstrated.observation - 3.0)
+    np.testing.assert_allclose(
+        informed.reward(state, moments, observation[0], action[0], zero, 1.0),
+        plain.reward(state, moments, np.clip(seen, -10, 10)[0], action[0], zero, 1.0),
+        rtol=1e-5,
+    )
+    valid = np.ones((1, 6), bool)
+    after, _ = informed.update(state, moments, PolicyPairs(observation, action, valid), demonstrated, key)
+    ours = PolicyPairs(np.clip(seen, -10, 10), action, valid)
+    theirs = demonstrated._replace(observation=np.clip(demonstrated_seen, -10, 10))
+    expected, _ = plain.update(state, moments, ours, theirs, key)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), after.params, expected.params)
 
 
 def test_a_gradient_penalty_flattens_the_discriminator():
@@ -174,7 +195,14 @@ def test_what_cannot_be_is_refused():
 
 @pytest.mark.parametrize(
     ("name", "wrong"),
-    [("reward", "log"), ("num_updates", 0), ("minibatch_size", 0), ("learning_rate", 0.0), ("gradient_penalty", -1.0)],
+    [
+        ("reward", "log"),
+        ("num_updates", 0),
+        ("minibatch_size", 0),
+        ("learning_rate", 0.0),
+        ("gradient_penalty", -1.0),
+        ("recent_samples", 0),
+    ],
 )
 def test_configurations_out_of_range_are_refused(name, wrong):
     with pytest.raises(UserError, match=rf"^GAIL's {name} is {wrong!r}, but must"):

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsljax.algorithms import GAILConfig, ImitationConfig, SACConfig, make_sac
+from gsljax.algorithms import ImitationConfig, SACConfig, make_sac
+from gsljax.algorithms.replay import drawn_of_newest
 from gsljax.errors import UserError
 from gsljax.networks import CategoricalActor, DiscreteTwinQ, TanhGaussianActor, TwinQ, VectorEncoder
 from gsljax.types import ActionSpec, DemonstrationBatch, EnvSpec
@@ -144,6 +145,25 @@ def test_a_clone_inherits_no_more_than_its_replay_holds():
     np.testing.assert_array_equal(replay.experience.reward[0], number.ravel()[-6:])
 
 
+@pytest.mark.parametrize(
+    ("rollouts", "most", "expected"), [(1, 20, range(28, 48)), (1, 10**6, range(48)), (2, 5, range(91, 96))]
+)
+def test_the_newest_are_drawn_alike(rollouts, most, expected):
+    """Transition i has the reward i; the replay of 60 has overwritten its oldest after two rollouts of 48."""
+    algorithm = make(CONTINUOUS, dataclasses.replace(SMALL, replay_capacity=60, warmup_samples=10**6))
+    state = algorithm.init(jax.random.key(0))
+    for number in range(rollouts):
+        reward = (number * 48 + jnp.arange(48.0)).reshape(STEPS, LANES)
+        valid = jnp.ones((STEPS, LANES), bool)
+        state, _ = algorithm.update(state, random_rollout(CONTINUOUS.action)._replace(reward=reward, valid=valid))
+    drawn = drawn_of_newest(state.memory["replay"], jax.random.key(1), (50, 100), most)
+    assert drawn.observation.shape == (50, 100, 4)
+    values, counts = np.unique(drawn.reward, return_counts=True)
+    np.testing.assert_array_equal(values, expected)
+    each = 5000 / len(expected)
+    assert np.all(np.abs(counts - each) < 5 * np.sqrt(each))
+
+
 def test_warmup_acts_at_random_and_learns_nothing():
     algorithm = make(CONTINUOUS, dataclasses.replace(SMALL, warmup_samples=60))
     state = algorithm.init(jax.random.key(0))
@@ -218,6 +238,16 @@ def test_targets_follow_the_critics_slowly():
     )
 
 
+def test_the_offset_is_as_if_the_environment_paid_it():
+    rollout, start = random_rollout(CONTINUOUS.action), make(CONTINUOUS).init(jax.random.key(0))
+    paid = rollout._replace(reward=rollout.reward + 2.5)
+    with_offset, without = (make(CONTINUOUS, dataclasses.replace(SMALL, reward_offset=x)).update for x in (2.5, 0.0))
+    after, expected, unlike = with_offset(start, rollout)[0], without(start, paid)[0], without(start, rollout)[0]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.params, expected.params)
+    critics = after.params["critic"], unlike.params["critic"]
+    assert any(jax.tree.leaves(jax.tree.map(lambda a, b: bool(np.any(np.abs(a - b) > 1e-5)), *critics)))
+
+
 def test_bc_follows_demonstrations_whatever_the_reward():
     imitation = ImitationConfig("bc", bc_weight=1.0, interval=1)
 
@@ -239,8 +269,6 @@ def test_what_makes_no_sense_is_refused():
     with pytest.raises(UserError, match=r"^SAC's replay_capacity is 20, but a rollout holds 48 samples\.$"):
         algorithm = make(CONTINUOUS, dataclasses.replace(SMALL, replay_capacity=20))
         algorithm.update(algorithm.init(jax.random.key(0)), random_rollout(CONTINUOUS.action))
-    with pytest.raises(UserError, match=r"^GAIL's minibatch_size is 101, but the replay holds only 100\.$"):
-        make(CONTINUOUS, imitation=ImitationConfig("gail", gail=GAILConfig(minibatch_size=101)))
     with pytest.raises(UserError, match=r"^SAC's update needs demonstration minibatches of leading shape \(1, 8\)"):
         algorithm = make(CONTINUOUS, imitation=ImitationConfig("bc"))
         algorithm.update(algorithm.init(jax.random.key(0)), random_rollout(CONTINUOUS.action))
@@ -271,6 +299,7 @@ def test_what_makes_no_sense_is_refused():
         ("tau", 0.0),
         ("warmup_samples", -1),
         ("target_entropy", math.nan),
+        ("reward_offset", math.inf),
         ("minibatch_size", 100_001),
     ],
 )

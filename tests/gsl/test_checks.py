@@ -91,6 +91,10 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
         ({"algorithm": "sac", "specialist__initial_std": 0.5}, r"^specialist\.initial_std is set, but SAC's std"),
         ({"algorithm": "sac", "phase_two__sac__normalize_observations": True}, "^normalize_observations differs .*sac"),
         (
+            {"algorithm": "sac", "phase_two__sac__reward_offset": 1.0},
+            "^reward_offset differs between generalist.sac, sp",
+        ),
+        (
             {"algorithm": "sac", "generalist__sac": SACConfig(replay_capacity=109, minibatch_size=10)},
             r"^generalist\.sac\.replay_capacity is 109, but one rollout holds 110 samples\.$",
         ),
