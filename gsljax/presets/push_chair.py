@@ -122,7 +122,7 @@ def _gail(training: TrainingConfig) -> ImitationConfig:
 
 _STATE = _on_states(lanes=8, replay_capacity=200_000)
 STATE_CONFIG = PushChairStateConfig(
-    total_samples=400_000,  # [D], as all that follows but epsilon
+    total_samples=320_000,  # [D], as all that follows but epsilon
     checkpoint_interval=20,
     network=NetworkConfig(hidden=(256, 256), activation="relu"),
     baseline=_STATE,
@@ -180,7 +180,7 @@ PUSH_CHAIR = (
     Preset(
         name="push-chair-state",
         description="the same from states of robot and chair, for a CPU",
-        expected_time="40 to 60 minutes on 2 cores",
+        expected_time="half an hour on a core of its own",
         config=STATE_CONFIG,
         make_environment=_environment_of("state"),
         film_style=_film_style_of("state"),
