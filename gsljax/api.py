@@ -4,12 +4,14 @@ import contextlib
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 
 from gsljax import checkpoint, presets, provenance
+from gsljax.algorithms import ActorOutput
 from gsljax.envs.protocol import JaxEnvironment, PooledEnvironment
 from gsljax.errors import Interrupted, TimeIsUp, UserError
 from gsljax.filming import Filming, film, style_of
@@ -27,9 +29,22 @@ from gsljax.report.runs import flat_settings, load_run
 from gsljax.report.tensorboard import TensorBoardLog
 from gsljax.report.variations import per_variation_figure
 from gsljax.run_directory import RunDirectory, read_header, read_stages
+from gsljax.train_state import TrainState
 
 PolicyOfRun = Literal["final", "generalist"]
 """The final policy of a run, or the generalist at its plateau."""
+
+
+class LoadedPolicy(NamedTuple):
+    """What a finished run has learnt.
+
+    Attributes:
+      act: as `gsljax.algorithms.Algorithm.act`: state, observations `[B, ...]`, a key, and whether to be deterministic.
+      state: what `act` needs.
+    """
+
+    act: Callable[..., ActorOutput]
+    state: TrainState
 
 
 def train(
@@ -145,30 +160,21 @@ def evaluate(
         raise UserError(f"The number of episodes is {episodes}, but must be at least 1.")
     if not 0 <= seed < 2**32:
         raise UserError(f"The seed is {seed}, but must lie between 0 and 2**32 - 1.")
-    if policy not in get_args(PolicyOfRun):
-        raise UserError(f"The policy is {policy!r}, but must be one of: {', '.join(get_args(PolicyOfRun))}.")
-    with contextlib.closing(RunDirectory.reopen(Path(run_dir))) as directory:
-        if not directory.is_finished:
-            raise UserError(f"The run {run_dir} is not finished; continue it with `gsljax resume {run_dir}`.")
-        preset, config = _preset_and_config(directory.path, directory.header, preset)
-        makers = {
-            "train": preset.make_evaluation_environment or preset.make_environment,
-            "test": preset.make_test_environment,
-        }
-        allowed = [name for name, maker in makers.items() if maker is not None]
-        if split not in allowed:
-            raise UserError(f"The split is {split!r}, but {preset.name} has only: {', '.join(allowed)}.")
-        experiment = _experiment(preset, config, directory, Silent())
-        outcome, _ = run(experiment, preset.name)
-        state = {"final": outcome.policy, "generalist": outcome.generalist}[policy]
-        if state is None:
-            raise UserError(f"The run {run_dir} has no generalist at a plateau, as its method is {config.method}.")
-        make_environment = makers[split]
-        assert make_environment is not None
-        environment = make_environment(config)
-        if filming is not None:
-            style = style_of(preset, config, environment.spec)
-            filming.prepare(environment.spec)  # refused before any work
+    preset, experiment, state = _finished(run_dir, policy, preset)
+    config = experiment.config
+    makers = {
+        "train": preset.make_evaluation_environment or preset.make_environment,
+        "test": preset.make_test_environment,
+    }
+    allowed = [name for name, maker in makers.items() if maker is not None]
+    if split not in allowed:
+        raise UserError(f"The split is {split!r}, but {preset.name} has only: {', '.join(allowed)}.")
+    make_environment = makers[split]
+    assert make_environment is not None
+    environment = make_environment(config)
+    if filming is not None:
+        style = style_of(preset, config, environment.spec)
+        filming.prepare(environment.spec)  # refused before any work
     key = jax.random.fold_in(jax.random.key(seed), 2**31 + 1)  # none that a run draws from
     sampled, _ = evaluate_variations(experiment, environment, state, episodes, key)
     modal, _ = evaluate_variations(experiment, environment, state, episodes, key, deterministic=True)
@@ -179,6 +185,37 @@ def evaluate(
         shown = film(filming, style, environment, experiment.acting.act, state, film_key, header, quiet)
         results["video"] = {"directory": str(filming.directory), "episodes": shown}
     return results
+
+
+def load_policy(run_dir: Path | str, policy: PolicyOfRun = "final", preset: Preset | None = None) -> LoadedPolicy:
+    """A finished run's policy, to act with in a script of your own.
+
+    Args:
+      run_dir: the run directory.
+      policy: the final one, or the generalist at its plateau.
+      preset: needed if the run's preset is not one of gsljax's own.
+
+    Raises:
+      UserError: if there is no finished run, or it has no such policy.
+    """
+    _, experiment, state = _finished(run_dir, policy, preset)
+    return LoadedPolicy(experiment.acting.act, state)
+
+
+def _finished(run_dir: Path | str, policy: PolicyOfRun, preset: Preset | None) -> tuple[Preset, Experiment, TrainState]:
+    """A finished run's preset, experiment and policy."""
+    if policy not in get_args(PolicyOfRun):
+        raise UserError(f"The policy is {policy!r}, but must be one of: {', '.join(get_args(PolicyOfRun))}.")
+    with contextlib.closing(RunDirectory.reopen(Path(run_dir))) as directory:
+        if not directory.is_finished:
+            raise UserError(f"The run {run_dir} is not finished; continue it with `gsljax resume {run_dir}`.")
+        preset, config = _preset_and_config(directory.path, directory.header, preset)
+        experiment = _experiment(preset, config, directory, Silent())
+        outcome, _ = run(experiment, preset.name)
+    state = {"final": outcome.policy, "generalist": outcome.generalist}[policy]
+    if state is None:
+        raise UserError(f"The run {run_dir} has no generalist at a plateau, as its method is {config.method}.")
+    return preset, experiment, state
 
 
 class _AlsoTensorBoard:

@@ -6,7 +6,8 @@ from gsljax.algorithms.imitation import ImitationConfig
 from gsljax.algorithms.ppg import AuxiliaryConfig, PPGConfig, make_ppg
 from gsljax.algorithms.ppo import make_ppo
 from gsljax.algorithms.ppo_config import PPOConfig, PPOHyperparameters
-from gsljax.algorithms.sac import SACConfig, SACHyperparameters, make_sac
+from gsljax.algorithms.sac import make_sac
+from gsljax.algorithms.sac_config import SACConfig, SACHyperparameters
 
 __all__ = [
     "ActorOutput",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsljax import api
+from gsljax import api, checkpoint
 from gsljax.algorithms import AuxiliaryConfig, GAILConfig, ImitationConfig, PPOConfig, SACConfig, make_ppo
 from gsljax.envs import Pools, PoolStep
 from gsljax.envs.pools import OpenPools
@@ -170,6 +170,29 @@ def test_a_finished_run_is_read_back_and_evaluated(finished):
     names = dict(zip("0123", NAMES, strict=True))
     assert {variation: row["name"] for variation, row in found["per_variation"].items()} == names
     assert {variation: row["name"] for variation, row in summary["final"]["per_variation"].items()} == names
+
+
+def test_a_finished_run_s_policies_act_elsewhere(finished):
+    path, _ = finished
+    params = {}
+    for name, stage in {"final": "imitation", "generalist": "generalist"}.items():
+        policy = api.load_policy(path, name, PRESET)
+        restored, _ = checkpoint.restore(
+            path / "results" / stage, jax.tree.map(lambda x: np.asarray(x)[None], policy.state.params)
+        )
+        jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y[0]), policy.state.params, restored)
+        params[name] = policy.state.params
+        spec = counting_pools().spec
+        observation = np.zeros((3, *spec.observation_shape), spec.observation_dtype)
+        modes = [
+            jax.jit(policy.act, static_argnums=3)(policy.state, observation, jax.random.key(k), True) for k in (0, 1)
+        ]
+        assert modes[0].action.shape[0] == 3
+        np.testing.assert_array_equal(modes[0].action, modes[1].action)  # the modes are no draws
+    different = jax.tree.map(lambda x, y: bool(np.any(np.asarray(x) != np.asarray(y))), *params.values())
+    assert any(jax.tree.leaves(different))
+    with pytest.raises(UserError, match=r"^The policy is 'best', but must be one of: final, generalist"):
+        api.load_policy(path, "best", PRESET)
 
 
 @pytest.mark.parametrize("stage", ["generalist", "specialists", "imitation"])

@@ -1,21 +1,16 @@
-"""Every chair can be brought to the target: by a scripted policy, which knows more than observations tell."""
+"""A scripted policy that pushes every chair to the target: it knows more than observations tell."""
+
+from typing import Any
 
 import numpy as np
-import pytest
 
-from gsljax.envs.push_chair import CHAIRS, HORIZON
 from gsljax.envs.push_chair.frames import wrapped
-from tests.maniskill import lane_of, needs_maniskill
-
-needs_maniskill()
-pytestmark = pytest.mark.filterwarnings("ignore")  # ManiSkill's, PyTorch's and trimesh's
 
 BASE_SPEED, TURNING = 0.5, np.pi
 """What a full action stands for, in m/s and about rad/s."""
-SEEDS = (1, 2, 4, 5)
 
 
-def pushing_action(task):
+def pushing_action(task: Any) -> np.ndarray:
     """Drive around the chair to the side that faces away from the target, then push; `[22]`, the arms hold still."""
     robot, chair = task.robot_reading().frame, task.chair_reading().position[:2]
     to_robot = robot.position - chair
@@ -35,15 +30,3 @@ def pushing_action(task):
     action[:2] = robot.vectors(np.array([*velocity, 0.0]))[:2] / BASE_SPEED
     action[2] = 2 * wrapped(np.arctan2(-away[1], -away[0]) - robot.yaw) / TURNING
     return np.clip(action, -1, 1)
-
-
-@pytest.mark.parametrize("variation", range(len(CHAIRS)), ids=list(CHAIRS))
-def test_every_chair_can_be_pushed_to_the_target(variation):
-    lane = lane_of(variation)
-
-    def is_brought_there(seed):
-        lane.reset(seed)
-        assert lane.task.situation().distance > 0.75
-        return any(lane.step(pushing_action(lane.task)).success for _ in range(HORIZON))
-
-    assert any(is_brought_there(seed) for seed in SEEDS)
