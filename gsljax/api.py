@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
+from rich.console import Console
 
 from gsljax import checkpoint, presets, provenance
 from gsljax.algorithms import ActorOutput
@@ -20,7 +21,7 @@ from gsljax.gsl.config import GSLConfig, resolve
 from gsljax.gsl.config_json import from_json
 from gsljax.gsl.experiment import ADOPTABLE, Experiment, Reporter
 from gsljax.gsl.playing_stages import evaluate_variations
-from gsljax.gsl.run import Outcome, run
+from gsljax.gsl.run import Outcome, evaluation_message, run
 from gsljax.presets import Preset
 from gsljax.report.canvas import save as save_figure
 from gsljax.report.curves import learning_curve_figure
@@ -146,7 +147,7 @@ def evaluate(
       policy: the final one, or the generalist at its plateau.
       preset: needed if the run's preset is not one of gsljax's own.
       filming: what to film besides, if anything: an episode of each of some variations, none of those that are counted.
-      quiet: show no progress of the filming.
+      quiet: do not say what is going on.
 
     Returns:
       `{"policy", "split", "episodes", "return", "success", "per_variation", "deterministic"}`, with
@@ -175,6 +176,9 @@ def evaluate(
     if filming is not None:
         style = style_of(preset, config, environment.spec)
         filming.prepare(environment.spec)  # refused before any work
+    if not quiet:
+        text = evaluation_message(episodes, environment.spec.num_variations)
+        Console(stderr=True, highlight=False).print(f"evaluation: {text}", soft_wrap=True)
     key = jax.random.fold_in(jax.random.key(seed), 2**31 + 1)  # none that a run draws from
     sampled, _ = evaluate_variations(experiment, environment, state, episodes, key)
     modal, _ = evaluate_variations(experiment, environment, state, episodes, key, deterministic=True)
@@ -206,12 +210,10 @@ def _finished(run_dir: Path | str, policy: PolicyOfRun, preset: Preset | None) -
     """A finished run's preset, experiment and policy."""
     if policy not in get_args(PolicyOfRun):
         raise UserError(f"The policy is {policy!r}, but must be one of: {', '.join(get_args(PolicyOfRun))}.")
-    with contextlib.closing(RunDirectory.reopen(Path(run_dir))) as directory:
-        if not directory.is_finished:
-            raise UserError(f"The run {run_dir} is not finished; continue it with `gsljax resume {run_dir}`.")
-        preset, config = _preset_and_config(directory.path, directory.header, preset)
-        experiment = _experiment(preset, config, directory, Silent())
-        outcome, _ = run(experiment, preset.name)
+    directory = RunDirectory.read(Path(run_dir))
+    preset, config = _preset_and_config(directory.path, directory.header, preset)
+    experiment = _experiment(preset, config, directory, Silent())
+    outcome, _ = run(experiment, preset.name)
     state = {"final": outcome.policy, "generalist": outcome.generalist}[policy]
     if state is None:
         raise UserError(f"The run {run_dir} has no generalist at a plateau, as its method is {config.method}.")
@@ -307,10 +309,20 @@ def _preset_and_config(path: Path, header: dict[str, Any], preset: Preset | None
             )
         preset = preset or presets.get(header["preset"])
         config = from_json(type(preset.config), header["config"])
-        check_against(config, preset.make_environment(config).spec)
+    except UserError as error:
+        raise UserError(f"The file {path / 'config.json'} cannot be used: {error}{_begun_elsewhere(header)}") from error
+    spec = preset.make_environment(config).spec
+    try:
+        check_against(config, spec)
     except UserError as error:
         raise UserError(f"The file {path / 'config.json'} cannot be used: {error}") from error
     return preset, config
+
+
+def _begun_elsewhere(header: dict[str, Any]) -> str:
+    """Which version of gsljax a run was begun with, if that is not this one."""
+    commit = header.get("commit")
+    return f" The run was begun with gsljax at commit {commit}." if commit and commit != provenance.commit() else ""
 
 
 def _samples_under_way(config: GSLConfig, directory: RunDirectory) -> int:

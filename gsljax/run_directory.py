@@ -29,7 +29,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path, header: dict[str, Any], lock: Any):
-        """For `create` and `reopen`."""
+        """For `create`, `reopen` and `read`, which has no lock."""
         self.path, self.header, self._lock = path, header, lock
         self.stages = read_stages(path)
 
@@ -76,12 +76,28 @@ class RunDirectory:
         except OSError as error:
             raise UserError(f"The run directory {path} cannot be written ({reason(error)}).") from error
         try:
-            directory = cls(path, header, lock)
-            if directory.is_finished and json.dumps(directory.summary.get("stages")) != json.dumps(directory.stages):
-                raise UserError(f"The run directory {path} is damaged: summary.json and stages.json do not agree.")
+            return cls._checked(path, header, lock)
         except BaseException:
             lock.close()
             raise
+
+    @classmethod
+    def read(cls, path: Path) -> "RunDirectory":
+        """Look into a finished run, in which nothing is changed: others may do so as well, and it may be read-only.
+
+        Raises:
+          UserError: if there is no run in it, it is damaged, or not finished.
+        """
+        directory = cls._checked(path, read_header(path), None)
+        if not directory.is_finished:
+            raise UserError(f"The run {path} is not finished; continue it with `gsljax resume {path}`.")
+        return directory
+
+    @classmethod
+    def _checked(cls, path: Path, header: dict[str, Any], lock: Any) -> "RunDirectory":
+        directory = cls(path, header, lock)
+        if directory.is_finished and json.dumps(directory.summary.get("stages")) != json.dumps(directory.stages):
+            raise UserError(f"The run directory {path} is damaged: summary.json and stages.json do not agree.")
         return directory
 
     def close(self) -> None:

@@ -314,3 +314,16 @@ def test_json_is_replaced_whole(tmp_path):
     assert json.loads(path.read_text(encoding="utf-8")) == read_json(path) == {"a": 2, "b": [None, "ω"]}
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"]
     assert_refused(r"^The file .*nowhere\.json cannot be read \(No such file", read_json, tmp_path / "nowhere.json")
+
+
+def test_a_finished_run_is_read_whoever_else_has_it_and_only_then(tmp_path):
+    directory = RunDirectory.create(tmp_path / "run", HEADER)
+    assert_refused(
+        r"^The run .*run is not finished; continue it with `gsljax resume ", RunDirectory.read, directory.path
+    )
+    directory.finish({"stages": []})
+    assert RunDirectory.read(directory.path).header == RunDirectory.read(directory.path).header == HEADER
+    directory.close()
+    (directory.path / "lock").unlink()
+    RunDirectory.read(directory.path)
+    assert not (directory.path / "lock").exists()  # nothing is written

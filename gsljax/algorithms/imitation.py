@@ -26,7 +26,7 @@ class ImitationConfig:
     method: ImitationMethod = "dapg"
     """dapg: the paper's smoothed form; dapg-classic: log-likelihood with a decaying weight; bc: the likelihood alone,
     without the reinforcement-learning loss; gail: a discriminator's reward beside the environment's; none:
-    demonstrations unused."""
+    demonstrations unused. In a run it follows from the run's method and algorithm."""
     dapg_weight: float = 0.5
     """Weight of the demonstration term of dapg (ω; the authors' 0.5)."""
     classic_weight: float = 0.01

@@ -10,6 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Collection, Sequence
 from multiprocessing import Pipe
 from typing import NamedTuple
@@ -294,6 +295,12 @@ class _Workers:
                 f"A worker process of {self._spec.name} has died {self._deaths_in_a_row[number]} times (at last with "
                 f"status {status}) before it did a step: try fewer lanes or workers if memory is short."
             )
+        warnings.warn(
+            f"Worker process {number} of {self._spec.name} ended (status {status}) and is replaced, time "
+            f"{self._deaths[number]}; the running episodes of its lanes are lost.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         self._workers[number] = self._begin(number)
         rows = [row for row, place in enumerate(self._places) if place.worker == number]
         self._must_reset[rows] = True

@@ -191,7 +191,8 @@ def _check_window(field: str, epochs: int, config: GSLConfig) -> None:
     """Refuse a `best_window` that `epochs`, the fewest that the share `field` may pay for, cannot fill."""
     if config.best_window > epochs:
         raise UserError(
-            f"best_window is {config.best_window}, but {field} may pay for no more than {epochs} epochs of all members."
+            f"best_window is {config.best_window}, but {field} may pay for no more than {epochs} epochs of all "
+            "members; lower it, or raise total_samples."
         )
 
 
@@ -199,7 +200,8 @@ def _check_budget(field: str, budget: int, config: GSLConfig, horizon: int, lane
     """Refuse the value of `field` if it leaves its stage, or phase II, with less than an epoch."""
     epoch = lanes * most_valid_steps(config.rollout_steps, horizon)
     if budget < epoch:
-        stage = "phase II" if field == "total_samples" and not config.is_baseline else "its stage"
+        stage = "phase II" if field == "total_samples" and not config.is_baseline else "that stage"
+        stage = "the baseline" if config.is_baseline else stage
         whole = "" if field == "total_samples" else f" of {config.total_samples} total_samples"
         raise UserError(
             f"{field} is {getattr(config, field)}{whole}, which leaves {stage} {max(budget, 0)} samples, but one epoch "

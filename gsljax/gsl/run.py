@@ -60,6 +60,8 @@ def run(experiment: Experiment, preset: str) -> tuple[Outcome, dict[str, Any]]:
     if directory.is_finished:
         return outcome, directory.summary
     key = jax.random.fold_in(jax.random.key(config.seed), 2**31)
+    num_variations = experiment.evaluation_environment.spec.num_variations
+    experiment.reporter.message(f"final evaluation: {evaluation_message(config.evaluation_episodes, num_variations)}")
     evaluated = experiment, experiment.evaluation_environment, outcome.policy, config.evaluation_episodes, key
     final, _ = evaluate_variations(*evaluated)
     modal, _ = evaluate_variations(*evaluated, deterministic=True)
@@ -77,3 +79,8 @@ def run(experiment: Experiment, preset: str) -> tuple[Outcome, dict[str, Any]]:
     }
     directory.finish(summary)
     return outcome, summary
+
+
+def evaluation_message(episodes: int, num_variations: int) -> str:
+    """What an evaluation plays, in words."""
+    return f"{episodes} episodes of each of {num_variations} variations with sampled actions, and as many with modes"

@@ -9,6 +9,7 @@ import numpy as np
 
 from gsljax.algorithms import ImitationConfig
 from gsljax.gsl import population_training
+from gsljax.gsl.checks import most_valid_steps
 from gsljax.gsl.config import TrainingConfig
 from gsljax.gsl.demonstrations import Demonstrations
 from gsljax.gsl.experiment import Experiment
@@ -26,7 +27,8 @@ def train_generalist(experiment: Experiment) -> TrainState:
     """Line 1 of Algorithm 1: the generalist on all of E, until the plateau criterion H fires."""
     config = experiment.config
     budget = int(config.generalist_share * config.total_samples)
-    epochs = budget // (config.generalist.lanes * config.rollout_steps)
+    steps = most_valid_steps(config.rollout_steps, experiment.environment.spec.horizon)
+    epochs = budget // (config.generalist.lanes * steps)
     criterion = config.plateau.for_budget(epochs)
     if not criterion.can_fire(epochs) and experiment.directory.stage("generalist") is None:
         experiment.reporter.message(

@@ -53,6 +53,7 @@ class Preset(NamedTuple):
         configs = {config.algorithm: config for config in (self.config, *self.other_configs)}
         if algorithm not in configs:
             raise UserError(
-                f"algorithm is {algorithm!r}, but the preset {self.name} has settings only for: {', '.join(configs)}."
+                f"algorithm is {algorithm!r} (given, or the method's), but the preset {self.name} has settings only "
+                f"for: {', '.join(configs)}."
             )
         return configs[algorithm]

@@ -31,7 +31,8 @@ class PushChairSceneConfig:
     num_workers: int | None = None
     """The most worker processes, each with PyTorch and ManiSkill in its memory; None for the number of cores."""
     chairs: tuple[str, ...] = ()
-    """Names of the chairs to push; empty for all eight."""
+    """Names of the chairs to push; empty for all eight: task chair, task chair with arms, executive chair, stool,
+    four casters, six large casters, fixed seat with arms, drafting chair."""
 
     def __post_init__(self):
         if self.physics_frequency < 20 or self.physics_frequency % 20:

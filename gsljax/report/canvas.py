@@ -100,13 +100,19 @@ def smooth(samples: np.ndarray, values: np.ndarray, width: float) -> np.ndarray:
       values: `[points]`, no NaN.
       width: the Gaussian's standard deviation in samples; where that is less than half a step nothing is filtered.
     """
-    sigma = width / float(np.median(np.diff(samples))) if len(values) > 1 else 0.0
-    if sigma < 0.5:
+    sigma = smoothing_sigma(samples, width)
+    if not sigma:
         return values
     radius = min(math.ceil(4 * sigma), len(values))
     kernel = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
     inside = slice(radius, radius + len(values))
     return np.convolve(values, kernel)[inside] / np.convolve(np.ones(len(values)), kernel)[inside]
+
+
+def smoothing_sigma(samples: np.ndarray, width: float) -> float:
+    """The standard deviation of `smooth`'s Gaussian in steps of the curve; 0 where nothing is filtered."""
+    sigma = width / float(np.median(np.diff(samples))) if len(samples) > 1 else 0.0
+    return sigma if sigma >= 0.5 else 0.0
 
 
 def write_value(value: float, metric: Metric) -> str:

@@ -1,5 +1,6 @@
 """Learning curves: one run in the manner of GSL Fig. 2, and many runs beside each other."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -53,7 +54,8 @@ def learning_curve_figure(run: Run) -> Figure:
     for stage in run.stage_spans:
         if stage in _TRAINING_STAGES:
             handles += _draw_stage(axes, run, stage, metric)
-    handles.append(Line2D([], [], color=canvas.GREY, linestyle="", marker=".", label="epochs (lines are smoothed)"))
+    if _is_smoothed(run):
+        handles.append(Line2D([], [], color=canvas.GREY, linestyle="", marker=".", label="epochs (lines are smoothed)"))
     handles += _shade_stages(axes, [run]) + _mark_plateau(axes, run) + _mark_final(axes, run, metric)
     canvas.label_value_axis(axes, metric)
     canvas.label_sample_axis(axes, total)
@@ -220,7 +222,8 @@ def _draw_finals(
     """Draw each method's final evaluations: a faint dot per run, the mean with its band, and the mean in digits."""
     axes.spines[:].set_visible(False)
     axes.tick_params(left=False, labelleft=False, bottom=False, labelbottom=False)
-    axes.set_title("final evaluation", fontsize=8, pad=14)
+    if any(not math.isnan(_final(run, metric)) for runs in groups.values() for run in runs):
+        axes.set_title("final evaluation", fontsize=8, pad=14)
     axes.set_xlim(-0.7, len(groups) - 0.5)
     means: dict[str, float] = {}
     for place, (method, runs) in enumerate(groups.items()):
@@ -324,6 +327,12 @@ def _final(run: Run, metric: Metric) -> float:
 def _smoothing(run: Run) -> float:
     """Return how many samples wide curves are smoothed for the eye: 1 % of the run, in every stage and method."""
     return 0.01 * _total_samples(run)
+
+
+def _is_smoothed(run: Run) -> bool:
+    """Say whether any stage's line differs from its epochs."""
+    stages = [stage for stage in run.stage_spans if stage in _TRAINING_STAGES]
+    return any(canvas.smoothing_sigma(run.curve(stage, run.metric)[0], _smoothing(run)) > 0 for stage in stages)
 
 
 def _total_samples(run: Run) -> int:

@@ -93,7 +93,9 @@ def push_chair_film(names: Sequence[str], layout: CloudLayout | None) -> FilmSty
 
 def push_chair_frames(seen: Scene, steps: Sequence[int]) -> Iterator[np.ndarray]:
     """One picture `[H, W, 3]` uint8 for each of the steps, all of one size."""
-    reach = max(_REACH, float(np.abs(seen.robot).max()) + 0.5)
+    things = (seen.fingertips, seen.points, seen.body)
+    furthest = [float(np.nanmax(np.abs(one[..., :2]), initial=0.0)) for one in things]
+    reach = max(_REACH, float(np.abs(seen.robot).max()) + 0.5, *(one + 0.1 for one in furthest))
     views = _views(reach)
     backdrop = _backdrop(views, reach)
     size = backdrop.width // _FINER, backdrop.height // _FINER

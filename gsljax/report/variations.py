@@ -71,6 +71,9 @@ def _draw_bars(axes: Axes, curves: Mapping[str, Mapping[int, float]], metric: Me
         if len(curves) * max(map(len, curves.values())) <= _MAX_WRITTEN:
             written = [canvas.write_value(value, metric) for value in values.values()]
             axes.bar_label(bars, written, fontsize=6.5, padding=1)
+    if min(min(values.values()) for values in curves.values()) < 0:  # room for the numbers below the bars
+        low, high = axes.get_ylim()
+        axes.set_ylim(low - 0.06 * (high - low), high)
     axes.axhline(0, color="0.3", linewidth=0.8)
     if names:
         size = 7 if len(names) <= _MAX_LABELS else 5

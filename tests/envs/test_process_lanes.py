@@ -106,7 +106,8 @@ def test_a_worker_that_dies_is_replaced_and_the_running_episodes_of_its_lanes_ar
         together = first[:, 3] == first[2, 3]
         assert together.tolist() == [True, False, True, False]
         step_all(live, calm)
-        after = step_all(live, deadly)
+        with pytest.warns(RuntimeWarning, match=r"^Worker process \d .* \(status 7\) and is replaced, time 1;"):
+            after = step_all(live, deadly)
         # Lane 0 was answered before its worker died in the step of lane 2, in the second half.
         np.testing.assert_array_equal(after.valid[0], [True, True, False, True])
         assert after.observation[0, 2, 1] == 0 and after.episode_return[0, 2] == after.reward[0, 2] == 0
@@ -128,7 +129,8 @@ def test_a_worker_that_is_killed_between_the_steps_costs_its_episodes_and_nothin
         victim = int(first[0, 3])
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: not is_running(victim))
-        step = step_all(live, calm)
+        with pytest.warns(RuntimeWarning, match="is replaced"):
+            step = step_all(live, calm)
         np.testing.assert_array_equal(step.valid[0], first[:, 3] != victim)
         assert victim not in step.observation[0, :, 3].astype(int)
         assert step_all(live, calm).valid.all()
@@ -143,7 +145,7 @@ def test_exactly_the_asked_number_of_whole_episodes_is_played_although_a_worker_
             os.kill(killed[0], signal.SIGKILL)
         return np.full((*observation.shape[:2], 2), 0.5, np.float32)
 
-    with opened(Clock, choices=((0,), (2,), (0,), (2,))) as live:
+    with opened(Clock, choices=((0,), (2,), (0,), (2,))) as live, pytest.warns(RuntimeWarning, match="is replaced"):
         results = play_episodes(live, choose, 2, episodes.append)
     assert len(killed) == 1 and len(episodes) == 8
     assert np.all(results.length == HORIZON)
@@ -178,7 +180,8 @@ def test_a_worker_does_not_import_jax():
 
 
 def test_a_worker_that_dies_again_and_again_is_an_error():
-    with pytest.raises(UserError, match=rf"has died {MOST_DEATHS + 1} times \(at last with status 7\)"):
+    message = rf"has died {MOST_DEATHS + 1} times \(at last with status 7\)"
+    with pytest.warns(RuntimeWarning, match="is replaced"), pytest.raises(UserError, match=message):
         opened(Stillborn, choices=((0,),), num_workers=1)
     assert workers() == []
 

@@ -37,7 +37,7 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
             {"fine_tuning_share": 0.005},
             r"^fine_tuning_share is 0\.005 of 3000 total_samples, .* stage 15 samples, but .* 20",
         ),
-        ({"specialists_per_subset": 7}, r"^specialist_share is 0\.2 .*, which leaves its stage 600 .* 700\.$"),
+        ({"specialists_per_subset": 7}, r"^specialist_share is 0\.2 .*, which leaves that stage 600 .* 700\.$"),
         (
             {"specialists_per_subset": 2, "trial_share": 0.05},
             r"^trial_share is 0\.05 of 3000 total_samples, .* stage 150 samples, but one epoch of it takes 200\.$",
@@ -59,7 +59,7 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
             },
             "^normalize_rewards with reward_scope 'variation' differs between generalist.ppo, specialist.ppo and phase",
         ),
-        ({"method": "ppo", "total_samples": 99}, "^total_samples is 99, which leaves its stage 99 samples, but .* 100"),
+        ({"method": "ppo", "total_samples": 99}, "^total_samples is 99, which leaves the baseline 99 sam.* 100"),
         (
             {"demonstrations__specialist_episodes": 4},
             r"^demonstrations\.specialist_episodes is 4, but .* \(5\), equally",

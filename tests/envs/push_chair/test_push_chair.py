@@ -82,7 +82,8 @@ def test_a_worker_that_is_killed_costs_its_lanes_an_episode():
         (worker,) = workers()
         os.kill(worker, signal.SIGKILL)
         os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)
-        lost = step_all(live, calm)
+        with pytest.warns(RuntimeWarning, match="is replaced"):
+            lost = step_all(live, calm)
         assert not lost.valid.any() and not lost.truncated.any()
         assert not np.array_equal(lost.observation, first)  # seeds of their own
         assert step_all(live, calm).valid.all()
