@@ -149,8 +149,9 @@ def test_exactly_the_asked_number_of_whole_episodes_is_played_although_a_worker_
         results = play_episodes(live, choose, 2, episodes.append)
     assert len(killed) == 1 and len(episodes) == 8
     assert np.all(results.length == HORIZON)
-    np.testing.assert_array_equal(results.samples[0] - 2 * HORIZON, np.where(lost := results.samples[0] > 10, 3, 0))
-    assert 1 <= lost.sum() <= 2  # the lanes of the worker that was killed, after three steps
+    lost = results.samples[0] - 2 * HORIZON
+    # The lanes of the worker that was killed: after three steps, or two if it had not answered the other half yet.
+    assert lost.max() == 3 and set(lost) <= {0, 2, 3} and 1 <= np.count_nonzero(lost) <= 2
     np.testing.assert_array_equal(results.episode_return[0], np.repeat([[5], [15], [5], [15]], 2, axis=1))
     for episode in episodes:
         assert episode.observation[:, 1].tolist() == [0, 1, 2, 3, 4]
