@@ -1,6 +1,6 @@
 """What policies do on PushChair, beside their returns: how near the fingers come, and where the chair ends.
 
-    python -m benchmarks.push_chair_behaviour RUN_DIR [RUN_DIR ...] --json benchmarks/results/push-chair-behaviour.json
+    python -m benchmarks.push_chair_behaviour RUN_DIR [RUN_DIR ...] --json benchmarks/results/push_chair-behaviour.json
 
 The final policies of finished `push-chair-state` runs, with sampled actions, and the scripted policy that pushes with
 the base, on the same starts. Rows hold means over `--episodes` episodes with each chair: return, success at any step,

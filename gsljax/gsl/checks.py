@@ -200,8 +200,7 @@ def _check_budget(field: str, budget: int, config: GSLConfig, horizon: int, lane
     """Refuse the value of `field` if it leaves its stage, or phase II, with less than an epoch."""
     epoch = lanes * most_valid_steps(config.rollout_steps, horizon)
     if budget < epoch:
-        stage = "phase II" if field == "total_samples" and not config.is_baseline else "that stage"
-        stage = "the baseline" if config.is_baseline else stage
+        stage = "the baseline" if config.is_baseline else "phase II" if field == "total_samples" else "that stage"
         whole = "" if field == "total_samples" else f" of {config.total_samples} total_samples"
         raise UserError(
             f"{field} is {getattr(config, field)}{whole}, which leaves {stage} {max(budget, 0)} samples, but one epoch "
