@@ -279,7 +279,8 @@ def _shade_stages(axes: Axes, runs: Sequence[Run], in_grey: bool = False) -> lis
         if last - first < 0.013 * len(title) * total:
             if in_grey:
                 title = f"{title} ({format_count(first)} to {format_count(last)})"
-            unnamed.append(Patch(color=colour, alpha=0.2, linewidth=0, label=title))
+            if in_grey or stage not in _TRAINING_STAGES:  # otherwise its line has the entry
+                unnamed.append(Patch(color=colour, alpha=0.2, linewidth=0, label=title))
             continue
         axes.annotate(
             title,

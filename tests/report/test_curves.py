@@ -98,6 +98,14 @@ def test_a_plateau_that_did_not_fire_is_not_called_one(tmp_path):
     assert "look-ahead" not in spans(figure.axes[0])
 
 
+def test_a_stage_too_narrow_for_its_name_is_once_in_the_legend(tmp_path):
+    records = [*epochs("generalist", 0, 400, [0.1, 0.2, 0.3, 0.4]), *epochs("imitation", 1600, 50, [0.5, 0.6])]
+    figure = learning_curve_figure(load_run(write_run(tmp_path / "run", records)))
+    assert texts(figure).count("generalist, phase II") == 1
+    named = [text.get_text() for text in figure.axes[0].texts if isinstance(text, Annotation)]
+    assert "generalist" in named and "generalist, phase II" not in named
+
+
 def test_returns_are_drawn_where_there_is_no_success(tmp_path):
     records = [{key: value for key, value in record.items() if key != "success"} for record in gsl_records()]
     figure = learning_curve_figure(load_run(write_run(tmp_path / "run", records, gsl_summary())))
