@@ -177,14 +177,19 @@ def _check_sizes(config: GSLConfig, spec: EnvSpec) -> None:
         if share or name == "specialist_share":
             _check_budget(name, budget, config, horizon, lanes)
         if share and name in ("trial_share", "specialist_share"):
-            _check_window(name, budget // (lanes * most_valid_steps(config.rollout_steps, horizon)), config)
+            _check_window(name, budget // _most_in_epoch(lanes, config, horizon), config)
         left -= budget
     episodes += config.demonstrations.generalist_episodes + config.low_episodes * num_variations
-    epoch = config.phase_two.lanes * most_valid_steps(config.rollout_steps, horizon)
+    epoch = _most_in_epoch(config.phase_two.lanes, config, horizon)
     enough = math.ceil((episodes * horizon + epoch) / (1 - sum(share for share, _ in share_and_lanes.values())))
     played = f", after {episodes} episodes of up to {horizon} steps for evaluation and demonstrations; "
     played += f"{enough} would do, or fewer episodes"
     _check_budget("total_samples", left - episodes * horizon, config, horizon, config.phase_two.lanes, played)
+
+
+def _most_in_epoch(lanes: int, config: GSLConfig, horizon: int) -> int:
+    """The most samples that an epoch of all `lanes` can take."""
+    return lanes * most_valid_steps(config.rollout_steps, horizon)
 
 
 def _check_window(field: str, epochs: int, config: GSLConfig) -> None:
@@ -198,7 +203,7 @@ def _check_window(field: str, epochs: int, config: GSLConfig) -> None:
 
 def _check_budget(field: str, budget: int, config: GSLConfig, horizon: int, lanes: int, before: str = "") -> None:
     """Refuse the value of `field` if it leaves its stage, or phase II, with less than an epoch."""
-    epoch = lanes * most_valid_steps(config.rollout_steps, horizon)
+    epoch = _most_in_epoch(lanes, config, horizon)
     if budget < epoch:
         stage = "the baseline" if config.is_baseline else "phase II" if field == "total_samples" else "that stage"
         whole = "" if field == "total_samples" else f" of {config.total_samples} total_samples"
