@@ -207,7 +207,7 @@ class _Workers:
         self._spec, self._make, self._places = spec, make, tuple(places)
         self._layout, count = _layout(spec), len(places)
         size = LaneArrays.size_of(self._layout, count)
-        self._asked, self._lost, self._must_reset = (np.zeros(count, bool) for _ in range(3))
+        self._asked, self._resets, self._lost, self._must_reset = (np.zeros(count, bool) for _ in range(4))
         self._file = nameless_file(size)
         self._arrays = LaneArrays(mmap.mmap(self._file.fileno(), size), self._layout, count)
         numbers = range(1 + max(place.worker for place in places))
@@ -260,12 +260,16 @@ class _Workers:
         for number in {self._places[row].worker for row in rows}:
             while self._workers[number].connection.poll():
                 self._read(number)
+        self._send(rows, is_reset)
+
+    def _send(self, rows: Collection[int], is_reset: bool) -> None:
         of_workers: dict[int, list[Command]] = {}
         for row in rows:
             self._asked[row] = True
             must_reset = bool(self._must_reset[row])
             self._lost[row] |= must_reset
             self._must_reset[row] = False
+            self._resets[row] = is_reset or must_reset
             of_workers.setdefault(self._places[row].worker, []).append(Command(row, is_reset or must_reset))
         for number, commands in of_workers.items():
             with contextlib.suppress(OSError):  # it has died, which the one that reads its answer finds out
@@ -283,7 +287,8 @@ class _Workers:
                 raise UserError(answer.text)
             raise RuntimeError(f"An environment of {self._spec.name} failed in its worker process:\n{answer.text}")
         self._asked[answer] = False
-        self._deaths_in_a_row[number] = 0
+        if not self._resets[answer]:
+            self._deaths_in_a_row[number] = 0
 
     def _replace(self, number: int) -> None:
         """Start another worker in place of a dead one: the episodes of its lanes are lost, and begin anew."""
@@ -304,7 +309,7 @@ class _Workers:
         self._workers[number] = self._begin(number)
         rows = [row for row, place in enumerate(self._places) if place.worker == number]
         self._must_reset[rows] = True
-        self._command([row for row in rows if self._asked[row]], is_reset=True)
+        self._send([row for row in rows if self._asked[row]], is_reset=True)
 
 
 def _layout(spec: EnvSpec) -> LaneLayout:

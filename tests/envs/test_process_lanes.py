@@ -187,6 +187,20 @@ def test_a_worker_that_dies_again_and_again_is_an_error():
     assert workers() == []
 
 
+def test_a_worker_that_dies_in_every_step_is_not_replaced_for_ever():
+    """Its replacements answer, but only that an episode begins."""
+    deadly = np.full((1, 1, 2), 0.25, np.float32)
+    with (
+        opened(Mortal, choices=((2,),), num_workers=1) as live,
+        pytest.warns(RuntimeWarning, match="is replaced, time"),
+        pytest.raises(UserError, match=r"has died 4 times \(at last with status 7\) before it did a step"),
+    ):
+        first_observation(live)
+        for _ in range(10):
+            step_all(live, deadly)
+    assert workers() == []
+
+
 def test_what_an_environment_raises_reaches_the_caller():
     with opened(Failing, choices=((0,),)) as live, pytest.raises(RuntimeError, match="ZeroDivisionError: no time"):
         step_all(live, np.zeros((1, 1, 2), np.float32))
