@@ -30,8 +30,9 @@ class PlateauCriterion:
     """W, how many epochs H looks ahead for an improvement (>= 1)."""
 
     budget_epochs: int | None = None
-    """The generalist's whole budget in epochs that kernel_sigma and window are meant for (>= 1): with another one they
-    are longer or shorter in proportion. None takes them as they are."""
+    """The generalist's whole budget in epochs that kernel_sigma, window and epsilon are meant for (>= 1): with another
+    one they are larger or smaller in proportion, so that H asks for the same progress per sample. None takes them as
+    they are."""
 
     epsilon: float
     """Improvement of the filtered curve that still counts as none, in the metric's unit (>= 0)."""
@@ -65,12 +66,13 @@ class PlateauCriterion:
             )
 
     def for_budget(self, epochs: int) -> "PlateauCriterion":
-        """The criterion of a generalist whose budget is `epochs`, with the kernel and W that it takes there."""
+        """The criterion of a generalist whose budget is `epochs`, with the kernel, W and epsilon of that one."""
         if self.budget_epochs is None:
             return self
         scale = epochs / self.budget_epochs
         sigma, window = self.kernel_sigma * scale, max(1, round(self.window * scale))
-        return replace(self, kernel_sigma=sigma, window=window, budget_epochs=None)
+        epsilon = self.epsilon * scale
+        return replace(self, kernel_sigma=sigma, window=window, epsilon=epsilon, budget_epochs=None)
 
     def span(self, total_epochs: int) -> tuple[int, int]:
         """The first and the last epoch, counted from 0, that head and tail leave of a budget of `total_epochs`."""

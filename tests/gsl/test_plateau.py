@@ -277,20 +277,22 @@ def test_bad_curves_and_budgets():
         first_plateau(np.zeros(3), criterion(), 0)
 
 
-def test_kernel_and_window_go_with_the_budget_that_they_are_meant_for():
+def test_the_criterion_goes_with_the_budget_that_it_is_meant_for():
     given = PlateauCriterion(kernel_sigma=400.0, window=300, epsilon=0.1, budget_epochs=2000)
     assert given.for_budget(2000) == dataclasses.replace(given, budget_epochs=None)
-    assert given.for_budget(200) == dataclasses.replace(given, kernel_sigma=40.0, window=30, budget_epochs=None)
+    tenth = given.for_budget(200)
+    assert (tenth.kernel_sigma, tenth.window, tenth.budget_epochs) == (40.0, 30, None)
+    assert tenth.epsilon == pytest.approx(0.01)
     assert given.for_budget(3).window == 1  # never none at all
     as_it_is = dataclasses.replace(given, budget_epochs=None)
     assert as_it_is.for_budget(200) == as_it_is
 
-    # A curve stretched in time, as a longer run of the same has it, fires at the stretched epoch.
-    rising = np.concatenate([np.linspace(0, 1, 100), np.ones(100)])
-    small = PlateauCriterion(kernel_sigma=4.0, window=10, epsilon=0.02, budget_epochs=200)
-    large = small.for_budget(1000)
-    fired, later = first_plateau(rising, small, 200), first_plateau(np.repeat(rising, 5), large, 1000)
-    assert fired is not None and later is not None and abs(later - 5 * fired) <= 5
+    # A tenth of the budget sees a tenth of the same curve: it asks for the same progress in each epoch.
+    large = PlateauCriterion(kernel_sigma=0.0, window=100, epsilon=0.1, budget_epochs=1000)
+    small = large.for_budget(100)
+    for gain, is_plateau in ((0.0008, True), (0.0012, False)):
+        rising = gain * np.arange(1000)
+        assert plateaued(rising, large)[0] == plateaued(rising[:100], small)[0] == is_plateau
 
 
 def test_a_budget_of_no_epochs_is_refused():
