@@ -1,7 +1,6 @@
-"""Running statistics: of observations, inside the network's variables, and of rewards, in an algorithm's memory.
+"""Running statistics of observations, rewards and value targets, inside the network's variables.
 
-Those of each variation, of rewards or of value targets, are beside the observations': what a network has learnt is in
-their units, so that they go wherever it goes.
+What a network has learnt is in their units, so that they go wherever it goes.
 """
 
 from typing import Any, NamedTuple, cast
@@ -184,7 +183,7 @@ def _std(moments: Moments) -> jax.Array:
 
 
 class RewardScaling(NamedTuple):
-    """Statistics of the discounted return of every lane: `discounted` `[N]`, and `moments` of all its values.
+    """The discounted return of every lane so far, `[N]`, and the moments of all the values that it had.
 
     The moments are those of each variation, `[V]`, where rewards are scaled by variation.
     """
@@ -193,21 +192,11 @@ class RewardScaling(NamedTuple):
     moments: Moments
 
 
-def initial_reward_scaling(num_lanes: int) -> RewardScaling:
-    """Of no reward yet."""
-    return RewardScaling(jnp.zeros(num_lanes), initial_moments())
-
-
 def with_new_episodes(memory: dict[str, Any]) -> dict[str, Any]:
     """An algorithm's memory where every lane begins an episode anew: none has a discounted return yet."""
-    scaling = memory.get("reward_scaling")
-    if scaling is None:
+    if "discounted_return" not in memory:
         return memory
-    if isinstance(scaling, RewardScaling):
-        fresh: Any = scaling._replace(discounted=jnp.zeros_like(scaling.discounted))
-    else:  # by variation: the moments are among the parameters
-        fresh = jnp.zeros_like(scaling)
-    return {**memory, "reward_scaling": fresh}
+    return {**memory, "discounted_return": jnp.zeros_like(memory["discounted_return"])}
 
 
 def scale_rewards(

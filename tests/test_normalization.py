@@ -16,7 +16,6 @@ from gsljax.normalization import (
     denormalized_values,
     initial_moments,
     initial_moments_of_groups,
-    initial_reward_scaling,
     normalized_values,
     scale_rewards,
     update_moments,
@@ -109,7 +108,8 @@ def test_scaled_rewards_by_hand():
     reward = jnp.array([[1.0, 4.0], [2.0, 99.0], [3.0, 2.0]])
     ended = jnp.array([[False, False], [True, True], [False, False]])
     valid = jnp.array([[True, True], [True, False], [True, True]])
-    scaling, scaled = scale_rewards(initial_reward_scaling(2), reward, ended, valid, discount=0.5, clip=5.0)
+    fresh = RewardScaling(jnp.zeros(2), initial_moments())
+    scaling, scaled = scale_rewards(fresh, reward, ended, valid, discount=0.5, clip=5.0)
     returns = np.array([1.0, 2.5, 3.0, 4.0, 4.0])
     np.testing.assert_allclose(scaling.discounted, [3.0, 4.0])
     np.testing.assert_allclose(scaling.moments.variance, returns.var(), rtol=1e-5)
@@ -149,7 +149,7 @@ def test_ppo_keeps_statistics_that_only_valid_steps_move(dtype):
     seen = rollout.observation[:-1][np.asarray(rollout.valid)]
     np.testing.assert_allclose(moments.mean, seen.mean(0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(moments.variance, seen.var(0), rtol=1e-4)
-    assert moments.count == after.memory["reward_scaling"].moments.count == len(seen)
+    assert moments.count == after.params["statistics"]["reward"].count == len(seen)
     # Adam moves none of them, whatever their gradient: they are those of the observations, bit for bit.
     expected = jax.jit(update_moments)(initial_moments((4,)), rollout.observation[:-1], rollout.valid)
     jax.tree.map(np.testing.assert_array_equal, moments, expected)
@@ -177,10 +177,7 @@ def test_an_update_sees_the_statistics_from_before_it():
 
 
 def test_new_episodes_have_no_discounted_return_and_leave_the_rest():
-    moments = Moments(jnp.array(1.0), jnp.array(2.0), jnp.array(3.0))
-    memory = {"reward_scaling": RewardScaling(jnp.array([4.0, 5.0]), moments), "adversary": 6}
-    found = with_new_episodes(memory)
-    np.testing.assert_array_equal(found["reward_scaling"].discounted, [0.0, 0.0])
-    assert found["reward_scaling"].moments == moments and found["adversary"] == 6
-    np.testing.assert_array_equal(with_new_episodes({"reward_scaling": jnp.array([4.0])})["reward_scaling"], [0.0])
+    found = with_new_episodes({"discounted_return": jnp.array([4.0, 5.0]), "adversary": 6})
+    np.testing.assert_array_equal(found["discounted_return"], [0.0, 0.0])
+    assert found["adversary"] == 6
     assert with_new_episodes({"adversary": 6}) == {"adversary": 6}

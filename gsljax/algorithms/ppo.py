@@ -34,8 +34,8 @@ from gsljax.losses import (
 from gsljax.normalization import (
     RewardScaling,
     denormalized_values,
+    initial_moments,
     initial_moments_of_groups,
-    initial_reward_scaling,
     normalized_values,
     scale_rewards,
     statistics_of,
@@ -132,7 +132,7 @@ def make_policy_phase(
     check_network("PPO", network, spec)
     apply = cast(Callable[[Any, jax.Array], tuple[Distribution, jax.Array]], network.apply)
     optimizer = clipped_adam(config.max_grad_norm, config.value_learning_rate is not None)
-    by_variation = tuple(name for name in config.kept_statistics if name != "observation")
+    scales_by_variation = config.reward_scope == "variation"
     has_imitation_loss = imitation is not None and imitation.has_loss
     reinforcement = 0.0 if imitation is not None and imitation.method == "bc" else 1.0
     adversary = adversary_of(
@@ -149,15 +149,15 @@ def make_policy_phase(
                 f"PPO's value_learning_rate is set, but the value of the network {type(network).__name__} has no "
                 "layers of its own (a value_trunk); give it some, or leave value_learning_rate None."
             )
-        if by_variation:
-            fresh = initial_moments_of_groups(spec.num_variations)
-            params = with_statistics(params, **dict.fromkeys(by_variation, fresh))
-        memory = {}
+        memory: dict[str, Any] = {}
+        of_each = initial_moments_of_groups(spec.num_variations)
+        if config.normalize_values:
+            params = with_statistics(params, value=of_each)
         if config.normalize_rewards:
             if rollout_shape is None:
                 raise UserError("PPO with normalize_rewards needs the rollouts' shape (steps, lanes) in init.")
-            fresh_scaling = initial_reward_scaling(rollout_shape[1])
-            memory["reward_scaling"] = fresh_scaling.discounted if "reward" in by_variation else fresh_scaling
+            params = with_statistics(params, reward=of_each if scales_by_variation else initial_moments())
+            memory["discounted_return"] = jnp.zeros(rollout_shape[1])
         if adversary is not None:
             memory["adversary"] = adversary.init(adversary_key)
         zero = jnp.zeros((), jnp.int32)
@@ -219,15 +219,11 @@ def make_policy_phase(
             memory["adversary"] = trained
         if config.normalize_rewards:
             ended = rollout.terminated | rollout.truncated
-            if "reward" in by_variation:
-                scaling = RewardScaling(memory["reward_scaling"], statistics_of(params, "reward"))
-                scaling, reward = scale_rewards(scaling, rollout.reward, ended, rollout.valid, rollout.variation)
-                memory["reward_scaling"] = scaling.discounted
-                params = with_statistics(params, reward=scaling.moments)
-            else:
-                memory["reward_scaling"], reward = scale_rewards(
-                    memory["reward_scaling"], rollout.reward, ended, rollout.valid
-                )
+            variation = rollout.variation if scales_by_variation else None
+            scaling = RewardScaling(memory["discounted_return"], statistics_of(params, "reward"))
+            scaling, reward = scale_rewards(scaling, rollout.reward, ended, rollout.valid, variation)
+            memory["discounted_return"] = scaling.discounted
+            params = with_statistics(params, reward=scaling.moments)
             rollout = rollout._replace(reward=reward)
         return rollout, params, memory, metrics
 

@@ -95,16 +95,6 @@ class PPOConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"PPO's {name} is {getattr(self, name)}, but must lie between 0 and 1.")
 
-    @property
-    def kept_statistics(self) -> tuple[str, ...]:
-        """Which running statistics go with the network's parameters, into clones and best checkpoints."""
-        kept = {
-            "observation": self.normalize_observations,
-            "value": self.normalize_values,
-            "reward": self.normalize_rewards and self.reward_scope == "variation",
-        }
-        return tuple(name for name, is_kept in kept.items() if is_kept)
-
 
 def hyperparameters(config: PPOConfig, imitation: ImitationConfig | None = None) -> PPOHyperparameters:
     """The traced part of a configuration, as strongly typed float32 scalars; None where there is none."""

@@ -35,7 +35,7 @@ def check_against(config: GSLConfig, spec: EnvSpec) -> None:
 
 
 def _check_handing_on(config: GSLConfig) -> None:
-    """Refuse stages whose networks mean different things; of statistics of rewards, their scope alone matters."""
+    """Refuse stages whose networks mean different things."""
     part = "sac" if config.algorithm == "sac" else "ppo"
     settings = {f"{name}.{part}": getattr(getattr(config, name), part) for name in config.training_stages}
     compared = {"normalize_observations": [one.normalize_observations for one in settings.values()]}
@@ -43,8 +43,9 @@ def _check_handing_on(config: GSLConfig) -> None:
         compared["reward_offset"] = [one.reward_offset for one in settings.values()]
     if part == "ppo":
         compared["normalize_values"] = [one.normalize_values for one in settings.values()]
-        by_variation = ["reward" in one.kept_statistics for one in settings.values()]
-        compared["normalize_rewards with reward_scope 'variation'"] = by_variation
+        compared["normalize_rewards"] = [one.normalize_rewards for one in settings.values()]
+        scopes = [one.reward_scope if one.normalize_rewards else None for one in settings.values()]
+        compared["reward_scope"] = scopes
     for what, values in compared.items():
         if len(set(values)) > 1:
             *first, last = settings

@@ -62,7 +62,7 @@ def test_statistics_are_those_of_each_variation_and_go_with_the_networks():
         assert (moments.mean[1], moments.variance[1], moments.count[1]) == (0, 1, 0)
         played = [rollout.valid[:, : LANES // 2].sum(), rollout.valid[:, LANES // 2 :].sum()]
         np.testing.assert_array_equal(moments.count[jnp.array([0, 2])], played)
-    assert after.memory["reward_scaling"].shape == (LANES,)  # of the lanes' own episodes: not for clones
+    assert after.memory["discounted_return"].shape == (LANES,)  # of the lanes' own episodes: not for clones
 
 
 def test_the_values_statistics_are_of_the_targets():

@@ -57,7 +57,15 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
                 "specialist__ppo__normalize_rewards": True,
                 "specialist__ppo__reward_scope": "variation",
             },
-            "^normalize_rewards with reward_scope 'variation' differs between generalist.ppo, specialist.ppo and phase",
+            "^normalize_rewards differs between generalist.ppo, specialist.ppo and phase_two.ppo, but must be the same",
+        ),
+        ({"specialist__ppo__normalize_rewards": True}, "^normalize_rewards differs between generalist.ppo, specialist"),
+        (
+            {
+                **{f"{stage}__ppo__normalize_rewards": True for stage in ("generalist", "specialist", "phase_two")},
+                "specialist__ppo__reward_scope": "variation",
+            },
+            "^reward_scope differs between generalist.ppo, specialist.ppo and phase_two.ppo, but must be the same",
         ),
         ({"method": "ppo", "total_samples": 99}, "^total_samples is 99, which leaves the baseline 99 sam.* 100"),
         (
@@ -156,7 +164,7 @@ def test_settings_of_the_algorithm_may_be_changed():
         {"specialists_per_subset": 6},
         {"specialists_per_subset": 3, "trial_share": 0.11},
         {"low_threshold": 0.5, "demonstrations__generalist_episodes": 4},
-        {"specialist__ppo__normalize_rewards": True},
+        {"specialist__ppo__reward_scope": "variation"},  # of rewards that nobody normalises
         {"specialist__initial_std": 0.1, "phase_two__initial_std": 1.0},
         {"method": "ppo", "specialist__initial_std": 1.5},
     ],
