@@ -86,10 +86,10 @@ _PPO = PPOConfig(
     gae_lambda=0.95,  # [T]
     clip=0.2,  # [T]
     entropy_coefficient=0.01,  # [T]
-    value_coefficient=1.0,  # of half the squared error: [B]'s 0.5 of the whole
+    value_coefficient=0.5,  # [B], of half the squared error
     num_epochs=3,  # [B]
     minibatch_size=2048,  # [B] 8 of 64 lanes and 256 steps
-    max_grad_norm=0.5,  # [B]
+    max_grad_norm=0.5,  # [B]; with PPG ours, as [B] has no clipping there
     clip_value_loss=True,  # [B]
     normalize_rewards=True,  # [B]
 )
@@ -143,7 +143,10 @@ def _ppo_config(game: str) -> ProcgenConfig:
 
 def _ppg_config(config: ProcgenConfig) -> ProcgenConfig:
     """The same with PPG: one pass in a policy phase, no entropy bonus but with DAPG [B, T]."""
-    ppo = dataclasses.replace(_PPO, num_epochs=1, entropy_coefficient=0.0, clip_value_loss=False)
+    value_coefficient = 1.0  # of half the squared error: [B]'s 0.5 of the whole
+    ppo = dataclasses.replace(
+        _PPO, num_epochs=1, entropy_coefficient=0.0, value_coefficient=value_coefficient, clip_value_loss=False
+    )
     training = dataclasses.replace(
         config.baseline, ppo=ppo, auxiliary=AuxiliaryConfig(policy_phases=32, auxiliary_epochs=6)
     )  # [B]
