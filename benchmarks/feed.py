@@ -32,6 +32,7 @@ from gsljax.envs import LivePools, Pools
 from gsljax.envs.meta_world import MT10, meta_world
 from gsljax.envs.pools import threads_per_pool
 from gsljax.envs.procgen import procgen
+from gsljax.gsl.training import acting_strategy
 from gsljax.networks import ActorCritic, ImpalaActorCritic
 from gsljax.rollout import make_collect_from_pools
 
@@ -163,7 +164,8 @@ def rows_of(case: Case, steps: int, network_steps: int, repeats: int) -> list[Ro
     network = ImpalaActorCritic(spec.action) if image else ActorCritic(spec.action, hidden=(256, 256))
     algorithm = make_ppo(network, spec, PPOConfig())
     states = jax.vmap(algorithm.init)(keys)
-    free, real = make_collect_from_pools(free_policy(case)), make_collect_from_pools(algorithm.act, "map")
+    free = make_collect_from_pools(free_policy(case))
+    real = make_collect_from_pools(algorithm.act, acting_strategy("auto", states))
     split: dict[str, list[Any]] = {"collect, free policy": [], "collect": []}
 
     def collect_free() -> None:

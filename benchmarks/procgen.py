@@ -85,8 +85,8 @@ def first_carry(case: Case, algorithm: Any, environment: Any) -> Carry:
     return jax.jit(jax.vmap(first))(jnp.asarray(case.variations), keys)
 
 
-def measure(case: Case, network: ImageNetworkConfig, way: str, epochs: int) -> Row:
-    """Train for some epochs beside the case's pools, after one that compiles."""
+def measure(case: Case, network: ImageNetworkConfig, way: str, repeats: int) -> Row:
+    """Train for `repeats` epochs beside the case's pools, after one that compiles."""
     environment = PRESET.make_environment(PRESET.config)
     assert isinstance(environment, PooledEnvironment)
     compute, strategy = way.split("/")
@@ -98,14 +98,14 @@ def measure(case: Case, network: ImageNetworkConfig, way: str, epochs: int) -> R
         algorithm,
         environment.spec.num_variations,
         case.steps,
-        chosen_strategy(run_as, carry),
-        acting_strategy(run_as),
+        chosen_strategy(run_as, carry.state),
+        acting_strategy(run_as, carry.state),
     )
     with environment.open(jax.device_get(carry.lanes)) as live:
         carry, _, first = train_epoch(live, carry, None)
         seconds: list[float] = []
         splits: list[dict[str, float]] = []
-        for _ in range(epochs):
+        for _ in range(repeats):
             started = time.perf_counter()
             carry, _, split = train_epoch(live, carry, None)
             seconds.append(time.perf_counter() - started)
@@ -116,7 +116,7 @@ def measure(case: Case, network: ImageNetworkConfig, way: str, epochs: int) -> R
     row |= {name: part[name] / sum(part.values()) for name in PARTS}
     row["collect steps/s"] = case.lane_steps / (part["env"] + part["act"])
     row["update samples/s"] = case.lane_steps / part["update"]
-    return row | {"compile seconds": first["compile"], "epochs": epochs}
+    return row | {"compile seconds": first["compile"], "epochs": repeats}
 
 
 def main() -> None:
@@ -130,7 +130,6 @@ def main() -> None:
     parser.add_argument("--generalist-compute", choices=computes, default="auto", help="of its convolutions")
     ways = [f"{compute}/{strategy}" for compute in computes for strategy in ("auto", "vmap", "map", "4", "16")]
     parser.add_argument("--ways", nargs="+", default=["auto/auto"], choices=ways, help="of the specialists")
-    parser.add_argument("--epochs", type=int, default=5, help="timed epochs per row, of which the median counts")
     parser.add_argument("--small", action="store_true", help="sizes for trying it on a CPU")
     given = parser.parse_args()
     rows: list[Row] = []
@@ -140,7 +139,7 @@ def main() -> None:
         for case in cases(given.cases, given.small):
             is_population = len(case.variations) > 1
             for way in given.ways if is_population else [f"{given.generalist_compute}/auto"]:
-                row = measure(case, network, way, given.epochs)
+                row = measure(case, network, way, given.repeats)
                 if generalist is None and not is_population:
                     generalist = row["value"]
                 if generalist is not None:

@@ -3,8 +3,12 @@
 import jax
 import pytest
 
+from gsljax.algorithms import PPOConfig, make_ppo
 from gsljax.device import GRAPHS, compiler_options, is_accelerator
-from gsljax.gsl.training import acting_strategy
+from gsljax.gsl.training import acting_strategy, chosen_strategy
+from gsljax.networks import ImpalaActorCritic
+from gsljax.train_state import clone
+from gsljax.types import ActionSpec, EnvSpec
 
 
 @pytest.mark.parametrize(
@@ -36,6 +40,11 @@ def test_xla_knows_the_names_of_what_goes_into_a_graph():
 
 
 def test_beside_an_accelerator_a_population_acts_all_at_once_unless_told(monkeypatch):
-    assert acting_strategy("auto") is None
+    spec = EnvSpec("test", 1, (64, 64, 3), "uint8", ActionSpec(num_actions=3), 5, False)
+    algorithm = make_ppo(ImpalaActorCritic(spec.action, (4,), 8), spec, PPOConfig())
+    states = clone(algorithm.init(jax.random.key(0)), 40)
+    assert isinstance(chosen_strategy("auto", states), int)  # as many as a CPU's cache holds
+    assert acting_strategy("auto", states) == chosen_strategy("auto", states)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert acting_strategy("auto") == "vmap" and acting_strategy("map") is None
+    assert acting_strategy("auto", states) == "vmap" and chosen_strategy("auto", states) == "map"
+    assert acting_strategy("map", states) == "map"

@@ -14,7 +14,7 @@ out=$(mkdir -p "${1:?give the directory for the results}" && cd "$1" && pwd) || 
 minutes=${2:-9} small=
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python=${PYTHON:-python3} preset=${PRESET:-procgen-bigfish}
-flags=${FLAGS:-'--total-samples 25000000 --network.dtype bfloat16 --checkpoint-interval 10'}
+flags=${FLAGS:-'--total-samples 25000000 --plateau.head 0.5 --network.dtype bfloat16 --checkpoint-interval 10'}
 if [ "$minutes" = small ]; then
   minutes=30 small=--small
   flags='--total-samples 40000 --method ppo --rollout-steps 32 --baseline.lanes 8 --baseline.ppo.minibatch-size 64
@@ -22,12 +22,13 @@ if [ "$minutes" = small ]; then
 fi
 left() { echo $((60 * minutes - SECONDS + began)); }
 
-measure() { # NAME SECONDS MODULE ARGUMENTS...: one measurement, unless it is there already
+measure() { # NAME SECONDS MODULE ARGUMENTS...: one measurement, unless it is there already; one that took longer than
+  # its seconds once has all the time that is left
   local file=$out/$1.json limit=$2 module=$3
   shift 3
   [ -e "$file" ] && return
   echo "== $module: $(basename "$file")"
-  [ "$(left)" -lt "$limit" ] && limit=$(left)
+  [ "$(left)" -lt "$limit" ] || [ -e "$file.part" ] && limit=$(left)
   [ "$limit" -lt 1 ] && return
   if timeout "$limit" "$python" -m "benchmarks.$module" --json "$file.part" "$@"; then
     mv "$file.part" "$file"
@@ -39,8 +40,8 @@ measure() { # NAME SECONDS MODULE ARGUMENTS...: one measurement, unless it is th
 "$python" -c 'import jax; print("devices:", jax.devices(), "jax", jax.__version__)' || exit 1
 if [ -n "$small" ]; then
   measure feed 600 feed --cases pools-2 --pools 4 --samples 200 --network-samples 16 --repeats 1
-  measure epochs-float32 600 procgen --small --dtypes float32 --ways auto/auto packed/vmap --epochs 1
-  measure epochs-bfloat16 600 procgen --small --dtypes bfloat16 --epochs 1
+  measure epochs-float32 600 procgen --small --dtypes float32 --ways auto/auto packed/vmap --repeats 1
+  measure epochs-bfloat16 600 procgen --small --dtypes bfloat16 --repeats 1
 else
   measure feed 90 feed --cases procgen-64 procgen-512 pools-2 --samples 100000 --network-samples 20000 --repeats 3
   measure epochs-bfloat16 200 procgen --dtypes bfloat16

@@ -14,6 +14,7 @@ from gsljax.episodes import Episode, make_policy, play_episodes
 from gsljax.gsl import demonstrations as demonstration_sets
 from gsljax.gsl.demonstrations import Demonstrations
 from gsljax.gsl.experiment import Experiment
+from gsljax.gsl.training import acting_strategy
 from gsljax.parts import most_divisor
 from gsljax.rollout import collect
 from gsljax.train_state import TrainState, take
@@ -96,7 +97,7 @@ def _play_in_pools(
     at_once = max(1, min(most_lanes, environment.most_lanes or most_lanes) // count)
     per_variation = max(1, players.episodes // width)
     lanes = most_divisor(per_variation, max(1, at_once // width))
-    policy = make_policy(act)
+    policy = make_policy(act, acting_strategy(experiment.config.population_strategy, players.members))
     kept: list[Demonstrations] = []
     variations, returns, successes, samples = [], [], [], 0
 

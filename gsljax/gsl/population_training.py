@@ -314,10 +314,10 @@ def _compile(experiment: Experiment, stage: TrainingStage, carry: Carry, pairs: 
 
 def _beside_pools(experiment: Experiment, stage: TrainingStage, carry: Carry, live: LivePools) -> _TrainEpochs:
     config = experiment.config
-    strategy = chosen_strategy(config.population_strategy, carry)
+    to_learn = chosen_strategy(config.population_strategy, carry.state)
     num_variations = experiment.environment.spec.num_variations
-    to_act = acting_strategy(config.population_strategy)
-    train_epoch = make_train_from_pools(stage.algorithm, num_variations, config.rollout_steps, strategy, to_act)
+    to_act = acting_strategy(config.population_strategy, carry.state)
+    train_epoch = make_train_from_pools(stage.algorithm, num_variations, config.rollout_steps, to_learn, to_act)
 
     def train_epochs(carry, pairs, count):
         records, times = [], []

@@ -120,7 +120,7 @@ def make_train(
         return learn(carry._replace(lanes=lanes, key=next_key), rollout, demonstrations)
 
     def population_epoch(carry: Carry, demonstrations: DemonstrationBatch | None) -> tuple[Carry, Epoch]:
-        return over_members(epoch, chosen_strategy(strategy, carry))(carry, demonstrations)
+        return over_members(epoch, chosen_strategy(strategy, carry.state))(carry, demonstrations)
 
     def train(carry, demonstrations, num_epochs):
         shapes = jax.eval_shape(population_epoch, carry, demonstrations)[1]
@@ -228,14 +228,14 @@ def make_learn(
     return learn
 
 
-def chosen_strategy(strategy: Strategy | Literal["auto"], carry: Carry) -> Strategy:
-    """The strategy, or for `auto` the fastest one for a population's carry."""
-    return fastest_strategy((carry.state.params, carry.state.optimizer_state)) if strategy == "auto" else strategy
+def chosen_strategy(strategy: Strategy | Literal["auto"], state: TrainState) -> Strategy:
+    """The strategy, or for `auto` the fastest one for a population to learn with."""
+    return fastest_strategy((state.params, state.optimizer_state)) if strategy == "auto" else strategy
 
 
-def acting_strategy(strategy: Strategy | Literal["auto"]) -> Strategy | None:
-    """How members run while they act beside pools: for `auto` on an accelerator all at once, else (None) as they learn.
+def acting_strategy(strategy: Strategy | Literal["auto"], state: TrainState) -> Strategy:
+    """How members run while they act beside pools: for `auto` on an accelerator all at once, else as they learn.
 
     There image networks learn one after another, and would act six times as slowly like that (`gsljax.networks.conv`).
     """
-    return "vmap" if strategy == "auto" and is_accelerator() else None
+    return "vmap" if strategy == "auto" and is_accelerator() else chosen_strategy(strategy, state)
