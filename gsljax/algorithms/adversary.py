@@ -43,6 +43,10 @@ class GAILConfig:
     """How many of the newest samples in SAC's replay the policy's pairs are drawn from; PPO has its rollout."""
     learning_rate: float = 3e-4
     """Adam's step size for the discriminator."""
+    keep_scale: bool = False
+    """Divide the mixed reward by the environment's share of it (beta), so that the environment's part stays as large as
+    without a discriminator. SAC's optimum is the same, as its temperature follows a target entropy; critics and a
+    temperature that another stage hands on fit from the start."""
     gradient_penalty: float = 0.0
     """Weight of the gradient penalty between policy and demonstrations (10 is usual); 0 leaves it out."""
     hidden: tuple[int, ...] = (256, 256)
@@ -189,7 +193,8 @@ def make_adversary(
         weight: Scalar,
     ) -> jax.Array:
         found = imitation_reward(logit(state.params, policy_params, observation, action), config.reward)
-        return mixed_reward(environment_reward, jax.lax.stop_gradient(found), 1 - weight)
+        mixed = mixed_reward(environment_reward, jax.lax.stop_gradient(found), 1 - weight)
+        return mixed / (1 - weight) if config.keep_scale else mixed
 
     if config.gradient_penalty and (spec.action.is_discrete or spec.observation_dtype != "float32"):
         raise UserError(

@@ -73,6 +73,11 @@ class ImitationConfig:
             raise UserError(f"The imitation's bc_loss is {self.bc_loss!r}, but must be {allowed}.")
         if not 0 <= self.gail_weight <= 1:
             raise UserError(f"The imitation's gail_weight is {self.gail_weight}, but must lie between 0 and 1.")
+        if self.gail_weight == 1 and self.gail.keep_scale:
+            raise UserError(
+                "The imitation's gail_weight is 1, but must be below 1 where gail.keep_scale is set, which divides by "
+                "the share of the environment's reward."
+            )
         if not 0 < self.classic_decay <= 1:
             raise UserError(
                 f"The imitation's classic_decay is {self.classic_decay}, but must be above 0 and at most 1."

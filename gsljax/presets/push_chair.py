@@ -116,6 +116,7 @@ def _gail(training: TrainingConfig) -> ImitationConfig:
         num_updates=training.sac.num_gradient_steps // 20,  # [T]
         minibatch_size=200,  # [D]
         recent_samples=20_000,  # [C]
+        keep_scale=True,  # [D]: the generalist's critics and temperature know the environment's reward
         learning_rate=3e-4,  # [D]
     )
     return ImitationConfig(gail_weight=0.7, gail=gail)  # [C]: beta 0.3

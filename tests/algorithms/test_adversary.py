@@ -64,6 +64,9 @@ def test_one_step_and_the_reward_are_the_formulas(form):
     probability = jax.nn.sigmoid(logit(after.params, observation, action))
     imitation = -jnp.log(probability) if form == "negative-log" else jnp.log(1 - probability) - jnp.log(probability)
     np.testing.assert_allclose(mixed, 0.3 * environment + 0.7 * imitation, rtol=1e-3, atol=1e-5)
+    keeping = make_adversary(SPEC, dataclasses.replace(SMALL, reward=form, keep_scale=True), log_prob)
+    kept = keeping.reward(after, policy_params, observation[0], action[0], environment, 0.7)
+    np.testing.assert_allclose(kept, environment + 0.7 / 0.3 * imitation, rtol=1e-3, atol=1e-4)
 
 
 def test_actions_that_the_environment_plays_alike_are_judged_alike():

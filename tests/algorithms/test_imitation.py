@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gsljax.algorithms.adversary import GAILConfig
 from gsljax.algorithms.imitation import ImitationConfig, ImitationMethod, imitation_loss
 from gsljax.distributions import ClampedGaussian
 from gsljax.errors import UserError
@@ -141,6 +142,7 @@ def test_no_method_has_no_loss():
         ("bc_weight", (-0.1, math.nan, math.inf), (0.0, 3.0)),
         ("bc_loss", ("mse", "log_likelihood"), ("log-likelihood", "squared-error")),
         ("classic_decay", (0.0, -1.0, 1.1, math.nan), (0.5, 1.0)),
+        ("gail_weight", (-0.1, 1.1, math.nan), (0.0, 1.0)),
         ("interval", (0, -1), (1,)),
         ("demonstration_std", (0.0, -1.0, math.nan, math.inf), (None, 0.5)),
     ],
@@ -151,3 +153,10 @@ def test_configurations_out_of_range_are_refused(name, wrong, right):
             ImitationConfig(**{name: value})
     for value in right:
         assert getattr(ImitationConfig(**{name: value}), name) == value
+
+
+def test_a_scale_that_is_no_part_of_the_reward_cannot_be_kept():
+    keeping = GAILConfig(keep_scale=True)
+    assert ImitationConfig(gail_weight=0.9, gail=keeping).gail == keeping
+    with pytest.raises(UserError, match=r"gail_weight is 1, but must be below 1 where gail\.keep_scale is set"):
+        ImitationConfig(gail_weight=1.0, gail=keeping)
