@@ -44,7 +44,9 @@ def inherited(replay: Any, parent: Any, variations: jax.Array) -> tuple[Any, Sca
     """
     capacity = replay.experience.valid.shape[1]
     kept, count = _newest(parent, variations, capacity)
-    full = jax.tree.map(lambda new, old: new.at[:, : old.shape[0]].set(old), replay.experience, kept)
+    full = jax.tree.map(  # without a copy more, where the parent's is as large
+        lambda new, old: old[None] if len(old) == capacity else new.at[:, : len(old)].set(old), replay.experience, kept
+    )
     index, is_full = (count % capacity).astype(jnp.int32), count == capacity
     return replay.replace(experience=full, current_index=index, is_full=is_full), count
 

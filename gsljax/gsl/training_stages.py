@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsljax.algorithms import ImitationConfig
+from gsljax.algorithms.base import InheritFunction
 from gsljax.gsl import population_training
 from gsljax.gsl.checks import most_valid_steps
 from gsljax.gsl.config import TrainingConfig
@@ -76,6 +77,16 @@ def train_with_demonstrations(
     return take(population_training.train_population(experiment, stage), 0)
 
 
+@partial(jax.jit, static_argnums=0, donate_argnums=1)  # a replay may fill much of the device's memory
+def _inherited(
+    inherit: InheritFunction, memory: Any, rest: TrainState, heritage: Any, variations: jax.Array, are_clones: jax.Array
+) -> tuple[Any, jax.Array]:
+    """Memory and number of samples of members `[P, ...]`, those that are clones with what they can use of `heritage`."""
+    states = rest._replace(memory=memory)
+    heirs = jax.vmap(inherit, in_axes=(0, None, 0))(states, heritage, variations)
+    return where_members(are_clones, *((one.memory, one.num_samples) for one in (heirs, states)))
+
+
 def training_stage(
     experiment: Experiment,
     name: str,
@@ -103,10 +114,10 @@ def training_stage(
             inherited = params if fresh is None else where_members(fresh, states.params, params)
             states = states._replace(params=inherited)
         if heritage:
-            heirs = jax.vmap(algorithm.inherit, in_axes=(0, None, 0))(states, heritage, jnp.asarray(variations))
             are_clones = np.ones(count, bool) if fresh is None else ~fresh
-            inherited = where_members(are_clones, *((one.memory, one.num_samples) for one in (heirs, states)))
-            states = states._replace(memory=inherited[0], num_samples=inherited[1])
+            memory, rest = states.memory, states._replace(memory=())
+            memory, num_samples = _inherited(algorithm.inherit, memory, rest, heritage, variations, are_clones)
+            states = states._replace(memory=memory, num_samples=num_samples)
         if training.initial_std is not None:
             explored = with_std(states.params, training.initial_std)
             chosen = explored if explores is None else where_members(explores, explored, states.params)
