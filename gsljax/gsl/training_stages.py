@@ -81,7 +81,7 @@ def train_with_demonstrations(
 def _inherited(
     inherit: InheritFunction, memory: Any, rest: TrainState, heritage: Any, variations: jax.Array, are_clones: jax.Array
 ) -> tuple[Any, jax.Array]:
-    """Memory and number of samples of members `[P, ...]`, those that are clones with what they can use of `heritage`."""
+    """Memory and number of samples of members `[P, ...]`; clones have what they can use of `heritage`."""
     states = rest._replace(memory=memory)
     heirs = jax.vmap(inherit, in_axes=(0, None, 0))(states, heritage, variations)
     return where_members(are_clones, *((one.memory, one.num_samples) for one in (heirs, states)))
