@@ -1,13 +1,14 @@
 """What PushChair's lanes cost: steps per second in worker processes, how long these take to start, and their memory.
 
-    python -m benchmarks.push_chair --json benchmarks/results/push-chair-<hardware>.json
+    python -m benchmarks.push_chair --json benchmarks/results/push_chair-<hardware>.json
 
 Rows are environment steps per second over all lanes, medians of timings after a warm-up, with actions drawn before:
 `raw`, one environment in this process without workers; and 1 and 2 workers with the same number of lanes each, through
 `gsljax.envs.Pools`, in both modes. `start` is from opening to the first observations of all lanes; the memory is the
 mean resident one of a worker, of which the shared libraries' is counted in every worker. With `--returns N` the
 last rows are what a robot returns that does nothing, over an episode with each chair, and one that moves at random,
-over N with each; and how many numbers of their observations and returns were not finite.
+over N with each, in the mode of `--returns-mode`; and how many numbers of their observations and returns were not
+finite.
 """
 
 import argparse
@@ -21,11 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.reporting import Row, arguments, report
+from gsljax.cloud_layout import unpack
 from gsljax.envs import LivePools
 from gsljax.envs.protocol import Choose
 from gsljax.envs.push_chair import CHAIRS, push_chair
 from gsljax.envs.push_chair.lane import Mode, make_lane
-from gsljax.envs.push_chair.observation import NUM_ACTIONS
+from gsljax.envs.push_chair.observation import CLOUD_LAYOUT, NUM_ACTIONS
 from gsljax.episodes import play_episodes
 
 MODES: tuple[Mode, ...] = ("state", "cloud")
@@ -92,7 +94,15 @@ def rows_of(mode: Mode, frequency: int, workers: int, lanes: int, steps: int, re
     ]
 
 
-def return_rows(frequency: int, workers: int, episodes: int) -> list[Row]:
+def not_finite_in(mode: Mode, observation: np.ndarray) -> int:
+    """How many numbers of observations are not finite; a cloud's are the points' and the state's."""
+    if mode == "state":
+        return int(np.count_nonzero(~np.isfinite(observation)))
+    xyz, _, state = unpack(CLOUD_LAYOUT, observation)
+    return sum(int(np.count_nonzero(~np.isfinite(part))) for part in (xyz, state))
+
+
+def return_rows(mode: Mode, frequency: int, workers: int, episodes: int) -> list[Row]:
     """Mean return of whole episodes with each chair, by two policies that need no learning; and what was not finite."""
     random = np.random.default_rng(0)
 
@@ -103,7 +113,7 @@ def return_rows(frequency: int, workers: int, episodes: int) -> list[Row]:
         return random.uniform(-1, 1, (*observation.shape[:2], NUM_ACTIONS))
 
     policies: dict[str, tuple[Choose, int]] = {"no motion": (stay, 1), "random actions": (move_at_random, episodes)}
-    environment, rows = push_chair("state", frequency, num_workers=workers), []
+    environment, rows = push_chair(mode, frequency, num_workers=workers), []
     choices = jnp.arange(len(CHAIRS), dtype=jnp.int32)[None, :, None]
     assignment = jax.device_get(jax.vmap(environment.reset)(jax.random.split(jax.random.key(1), 1), choices))
     for name, (choose, per_chair) in policies.items():
@@ -111,13 +121,13 @@ def return_rows(frequency: int, workers: int, episodes: int) -> list[Row]:
 
         def checked(half: int, observation: np.ndarray, step: int, choose: Choose = choose) -> np.ndarray:
             nonlocal not_finite
-            not_finite += int(np.count_nonzero(~np.isfinite(observation)))
+            not_finite += not_finite_in(mode, observation)
             return choose(half, observation, step)
 
         with environment.open(assignment) as live:
             returns = play_episodes(live, checked, per_chair).episode_return
         not_finite += int(np.count_nonzero(~np.isfinite(returns)))
-        row: Row = {"name": f"{name}: return of an episode", "value": float(returns.mean()), "unit": ""}
+        row: Row = {"name": f"{mode}, {name}: return of an episode", "value": float(returns.mean()), "unit": ""}
         row |= {"worst": float(returns.min()), "best": float(returns.max())}
         rows.append(row | {"episodes": returns.size, "numbers that are not finite": not_finite})
     return rows
@@ -132,6 +142,7 @@ def main() -> None:
     parser.add_argument("--physics-frequency", type=int, default=100)
     parser.add_argument("--modes", nargs="*", choices=MODES, default=list(MODES), help="none: only --returns")
     parser.add_argument("--returns", type=int, default=0, help="episodes at random with each chair")
+    parser.add_argument("--returns-mode", choices=MODES, default="state", help="of these episodes")
     given = parser.parse_args()
     rows: list[Row] = []
     for mode in given.modes:
@@ -142,7 +153,7 @@ def main() -> None:
             rows += rows_of(mode, frequency, workers, given.lanes, given.steps, given.repeats)
         print(f"{mode}: measured", flush=True)
     if given.returns:
-        rows += return_rows(given.physics_frequency, max(given.workers), given.returns)
+        rows += return_rows(given.returns_mode, given.physics_frequency, max(given.workers), given.returns)
     report(rows, given.json)
 
 

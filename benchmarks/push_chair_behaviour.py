@@ -3,9 +3,9 @@
     python -m benchmarks.push_chair_behaviour RUN_DIR [RUN_DIR ...] --json benchmarks/results/push_chair-behaviour.json
 
 The final policies of finished `push-chair-state` runs, with sampled actions, and the scripted policy that pushes with
-the base, on the same starts. Rows hold means over `--episodes` episodes with each chair: return, success at any step,
-the fingers' distance to the chair (median over steps), the share of steps in which the robot has reached it (the
-reward's next stage), and the chair's distance from the target at the start and at the end, in metres.
+the base, on the same starts, every chair on others. Rows hold means over `--episodes` episodes with each chair: return,
+success at any step, the fingers' distance to the chair (median over steps), the share of steps in which the robot has
+reached it (the reward's next stage), and the chair's distance from the target at the start and at the end, in metres.
 """
 
 from collections.abc import Callable
@@ -64,7 +64,8 @@ def episode(lane: PushChairLane, seed: int, choose: Choose) -> dict[str, float]:
 
 def behaviour(name: str, lanes: list[PushChairLane], choose: Choose, episodes: int) -> Row:
     """The means over all chairs."""
-    found: list[dict[str, Any]] = [episode(lane, seed, choose) for lane in lanes for seed in range(1, episodes + 1)]
+    starts = [(lane, chair * episodes + number) for chair, lane in enumerate(lanes) for number in range(episodes)]
+    found: list[dict[str, Any]] = [episode(lane, seed, choose) for lane, seed in starts]
     means = {key: float(np.mean([one[key] for one in found])) for key in found[0]}
     return {"name": name, "unit": "return of an episode", "episodes": len(found), **means}
 

@@ -50,6 +50,7 @@ def tiny_sac(stage: str, gradient_steps: int, replay_capacity: int, warmup: int)
 _TINY = "--total-samples 6000 --env.horizon 20 --rollout-steps 21 --low-episodes 1 --evaluation-episodes 1 "
 _TINY += "--best-window 1 "
 _TINY += "--demonstrations.specialist-episodes 16 --demonstrations.min-return -6000 --imitation.gail.minibatch-size 16 "
+_TINY += "--imitation.gail.num-updates 1 "
 _TINY += tiny_sac("generalist", 4, 4000, 320) + tiny_sac("specialist", 2, 400, 80) + tiny_sac("phase-two", 4, 4000, 160)
 TINY = tuple(_TINY.split())
 """Point clouds and the paper's networks, through all stages on a CPU: far too little to learn anything."""

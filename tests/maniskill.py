@@ -17,7 +17,10 @@ def needs_maniskill():
 
 @functools.cache
 def lane_of(variation, mode="state", horizon=200):
-    """A chair in this process; tests share it, as every reset determines all that follows."""
+    """A chair in this process, which tests share: building one takes long.
+
+    A reset determines all that follows but for the last digits of contacts that PhysX keeps from the episode before.
+    """
     from gsljax.envs.push_chair.lane import PushChairLane
 
     return PushChairLane(variation, mode, physics_frequency=100, horizon=horizon)
