@@ -2,9 +2,13 @@
 
 import dataclasses
 import importlib.util
+import json
 
+import numpy as np
 import pytest
 
+from benchmarks.procgen_learning import TINY
+from gsljax.cli import main
 from gsljax.envs.procgen import GAMES
 from gsljax.errors import UserError
 from gsljax.gsl.agent import make_algorithm, settings_of
@@ -72,8 +76,8 @@ def test_a_total_that_whole_episodes_may_exceed_is_refused_in_one_sentence():
 
 
 @configs
-def test_the_plateau_is_the_same_share_of_every_budget(preset, config):
-    """The kernel of 400 epochs [T] is that of the whole total; epsilon is 0.03 of the score range [T]."""
+def test_the_plateau_asks_for_the_same_progress_per_sample_of_every_budget(preset, config):
+    """The kernel of 400 epochs [T] and epsilon, 0.03 of the score range [T], are those of the whole total."""
     epoch = config.generalist.lanes * config.rollout_steps
     low, high = GAMES[preset.name.removeprefix("procgen-")].easy
     for total in (100_000_000, 10_000_000):
@@ -81,8 +85,35 @@ def test_the_plateau_is_the_same_share_of_every_budget(preset, config):
         plateau = config.plateau.for_budget(epochs)
         assert plateau.kernel_sigma == pytest.approx(400 * total / 1e8, rel=0.01)
         assert plateau.window == pytest.approx(400 * total / 1e8, rel=0.03)
-        assert plateau.epsilon == pytest.approx(0.03 * (high - low))
+        assert plateau.epsilon == pytest.approx(0.03 * (high - low) * total / 1e8, rel=0.01)
         assert plateau.window < epochs
+
+
+@configs
+def test_the_value_loss_weighs_as_in_the_code_that_the_authors_built_on(preset, config):
+    """PPO2 has half of half the squared error, phasic-policy-gradient half of the whole."""
+    expected = {"ppo": 0.5, "ppg": 1.0}[config.algorithm]
+    stages = config.baseline, config.generalist, config.specialist, config.phase_two
+    assert [stage.ppo.value_coefficient for stage in stages] == [expected] * 4
+
+
+@needs_procgen
+@pytest.mark.slow
+def test_a_whole_run_over_ppg_on_a_games_levels(tmp_path):
+    sizes = [flag for flag in TINY if "num-epochs" not in flag]
+    for stage in ("generalist", "specialist", "phase-two"):
+        sizes += [f"--{stage}.auxiliary.policy-phases=2", f"--{stage}.auxiliary.auxiliary-epochs=1"]
+        sizes += [f"--{stage}.auxiliary.auxiliary-minibatch=4"]
+    main(["train", "procgen-leaper", "--algorithm", "ppg", *sizes, "--run-dir", str(tmp_path / "run")])
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    names = [stage["name"] for stage in summary["stages"]]
+    assert names == ["generalist", "evaluation", "specialists", "demonstrations", "imitation"]
+    assert 5700 < summary["total_samples"] <= 6000
+    assert set(summary["final"]["per_variation"]) == {"0", "1"}
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["auxiliary_loss"] for line in lines if line["stage"] == "imitation"]
+    assert np.all(np.isfinite(losses)) and np.count_nonzero(losses) == len(losses) // 2  # every second epoch
+    assert (tmp_path / "run" / "figures" / "per_variation.png").exists()
 
 
 def test_a_return_is_a_score_and_back():
