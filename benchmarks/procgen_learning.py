@@ -36,8 +36,7 @@ def flags(
 ) -> tuple[str, ...]:
     """The flags of a setting.
 
-    H is asked late (`plateau.head`): in a small total the scaled W is short, and a curve that has hardly begun to rise
-    is flat enough (docs/procgen.md has what came of it).
+    H is asked late (`plateau.head`): in a small total the scaled W is short, and a pause of the curve is flat enough.
 
     Args:
       total: samples.

@@ -14,15 +14,15 @@ class TrainState(NamedTuple):
     """Everything one member carries from update to update.
 
     Attributes:
-      params: the networks' variables: what a clone inherits and a best checkpoint keeps, observation statistics
-        included.
+      params: the networks' variables: what a clone inherits and a best checkpoint keeps, the statistics that they are
+        in the units of included.
       optimizer_state: the optax state for them.
       hyperparameters: traced hyperparameters, a NamedTuple of scalars of the algorithm's own (they may differ between
         members).
       key: typed random key for the updates (of `actors` only a placeholder).
       num_updates: int32, number of `update` calls so far.
       num_samples: int32, number of valid steps in their rollouts.
-      memory: what else the algorithm keeps, by name: replay, a discriminator, reward statistics.
+      memory: what else the algorithm keeps, by name: replay, a discriminator, discounted returns.
     """
 
     params: Any

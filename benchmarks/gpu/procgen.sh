@@ -22,18 +22,20 @@ if [ "$minutes" = small ]; then
 fi
 left() { echo $((60 * minutes - SECONDS + began)); }
 
-measure() { # NAME SECONDS MODULE ARGUMENTS...: one measurement, unless it is there already; one that took longer than
-  # its seconds once has all the time that is left
+measure() { # NAME SECONDS MODULE ARGUMENTS...: one measurement, unless it is there already; one whose seconds did not do
+  # has all the time that is left when it is tried again
   local file=$out/$1.json limit=$2 module=$3
   shift 3
   [ -e "$file" ] && return
   echo "== $module: $(basename "$file")"
-  [ "$(left)" -lt "$limit" ] || [ -e "$file.part" ] && limit=$(left)
+  [ "$(left)" -lt "$limit" ] || [ -e "$file.late" ] && limit=$(left)
   [ "$limit" -lt 1 ] && return
   if timeout "$limit" "$python" -m "benchmarks.$module" --json "$file.part" "$@"; then
-    mv "$file.part" "$file"
+    mv "$file.part" "$file" && rm -f "$file.late"
   else
-    echo "== not finished (exit status $?), measured again next time; what there is lies in $file.part, if anything" >&2
+    status=$?
+    [ "$status" = 124 ] && touch "$file.late"
+    echo "== not finished (exit status $status), measured again next time; what there is lies in $file.part, if anything" >&2
   fi
 }
 

@@ -44,7 +44,7 @@ def inherited(replay: Any, parent: Any, variations: jax.Array) -> tuple[Any, Sca
     """
     capacity = replay.experience.valid.shape[1]
     kept, count = _newest(parent, variations, capacity)
-    full = jax.tree.map(  # without a copy more, where the parent's is as large
+    full = jax.tree.map(  # without a copy more, where the parent's is as large or larger
         lambda new, old: old[None] if len(old) == capacity else new.at[:, : len(old)].set(old), replay.experience, kept
     )
     index, is_full = (count % capacity).astype(jnp.int32), count == capacity

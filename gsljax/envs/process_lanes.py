@@ -33,7 +33,7 @@ from gsljax.errors import UserError
 from gsljax.types import EnvSpec
 
 MOST_DEATHS = 3
-"""Deaths of a worker, none of its lanes having been answered in between, after which it is not replaced again."""
+"""Deaths of a worker, none of its lanes having done a step in between, after which it is not replaced again."""
 
 
 class ProcessLanes:

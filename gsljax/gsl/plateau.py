@@ -24,18 +24,18 @@ class PlateauCriterion:
     """Which epoch mean the criterion watches: return, or success where the environment has one."""
 
     kernel_sigma: float
-    """Standard deviation of the Gaussian filter over the curve, in epochs (>= 0; 0 does not filter)."""
+    """Standard deviation of the Gaussian filter over the curve, in epochs (>= 0; 0: no filter), see budget_epochs."""
 
     window: int
-    """W, how many epochs H looks ahead for an improvement (>= 1)."""
+    """W, how many epochs H looks ahead for an improvement (>= 1), see budget_epochs."""
 
     budget_epochs: int | None = None
     """The generalist's whole budget in epochs that kernel_sigma, window and epsilon are meant for (>= 1): with another
-    one they are larger or smaller in proportion, so that H asks for the same progress per sample. None takes them as
-    they are."""
+    one all three are larger or smaller in proportion, so that H asks for the same progress per sample. None takes them
+    as they are."""
 
     epsilon: float
-    """Improvement of the filtered curve that still counts as none, in the metric's unit (>= 0)."""
+    """Improvement of the filtered curve that still counts as none, in the metric's unit (>= 0), see budget_epochs."""
 
     head: float = 0.15
     """Fraction of the generalist's budget at its start in which no plateau is taken (0 <= head < 1)."""

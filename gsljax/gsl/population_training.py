@@ -261,12 +261,15 @@ def _first_carry(experiment: Experiment, stage: TrainingStage) -> Carry:
 
     noise_steps = np.ones(count, np.int32) if stage.noise_steps is None else stage.noise_steps
 
-    def first(member, variations, key, noise_steps):
+    def first(memory, rest, variations, key, noise_steps):
+        member = rest._replace(memory=memory)
         return begin(experiment.environment, member, variations, stage.lanes, key, noise_steps, stage.best_window or 1)
 
-    # Compiled with the members as arguments: a program that held their values would differ for every seed.
-    return jax.jit(experiment.over_members(first))(
-        stage.members(), jnp.asarray(stage.variations), keys, jnp.asarray(noise_steps)
+    # Compiled with the members as arguments: a program that held their values would differ for every seed. What they
+    # remember, a replay perhaps, is not there twice.
+    members = stage.members()
+    return jax.jit(experiment.over_members(first), donate_argnums=0)(
+        members.memory, members._replace(memory=()), jnp.asarray(stage.variations), keys, jnp.asarray(noise_steps)
     )  # fmt: skip
 
 

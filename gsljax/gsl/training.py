@@ -234,7 +234,7 @@ def chosen_strategy(strategy: Strategy | Literal["auto"], state: TrainState) -> 
 
 
 def acting_strategy(strategy: Strategy | Literal["auto"], state: TrainState) -> Strategy:
-    """How members run while they act beside pools: for `auto` on an accelerator all at once, else as they learn.
+    """How members run while they act beside pools: for `auto` on an accelerator all at once, else `chosen_strategy`.
 
     There image networks learn one after another, and would act six times as slowly like that (`gsljax.networks.conv`).
     """

@@ -187,11 +187,13 @@ def test_a_worker_that_dies_again_and_again_is_an_error():
     assert workers() == []
 
 
-def test_a_worker_that_dies_in_every_step_is_not_replaced_for_ever():
-    """Its replacements answer, but only that an episode begins."""
-    deadly = np.full((1, 1, 2), 0.25, np.float32)
+@pytest.mark.parametrize("num_calm", [0, 2])
+def test_a_worker_that_dies_in_every_step_is_not_replaced_for_ever(num_calm):
+    """Its replacements answer, for the calm lanes too, but only that an episode begins."""
+    deadly = np.full((1, num_calm + 1, 2), 0.5, np.float32)
+    deadly[0, -1] = 0.25
     with (
-        opened(Mortal, choices=((2,),), num_workers=1) as live,
+        opened(Mortal, choices=((0,),) * (num_calm + 1), num_workers=1) as live,
         pytest.warns(RuntimeWarning, match="is replaced, time"),
         pytest.raises(UserError, match=r"has died 4 times \(at last with status 7\) before it did a step"),
     ):

@@ -51,14 +51,6 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
             r"^demonstrations\.min_normalized is 0\.2, but .* has no score range to normalise returns by; use",
         ),
         ({"phase_two__ppo__normalize_values": True}, "^normalize_values differs between generalist.ppo, "),
-        (
-            {
-                "generalist__ppo__normalize_rewards": True,
-                "specialist__ppo__normalize_rewards": True,
-                "specialist__ppo__reward_scope": "variation",
-            },
-            "^normalize_rewards differs between generalist.ppo, specialist.ppo and phase_two.ppo, but must be the same",
-        ),
         ({"specialist__ppo__normalize_rewards": True}, "^normalize_rewards differs between generalist.ppo, specialist"),
         (
             {
