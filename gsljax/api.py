@@ -123,7 +123,7 @@ def resume(
     """
     deadline = _deadline(max_minutes)
     with contextlib.closing(RunDirectory.reopen(Path(run_dir))) as directory:
-        preset, config = _preset_and_config(directory.path, directory.header, preset)
+        preset, config = _preset_and_config(directory.path, directory.header, preset, goes_on=True)
         return _execute(preset, config, directory, True, quiet, deadline)
 
 
@@ -300,7 +300,10 @@ def _experiment(
     return Experiment(config, environment, evaluated, directory, reporter, deadline)
 
 
-def _preset_and_config(path: Path, header: dict[str, Any], preset: Preset | None) -> tuple[Preset, GSLConfig]:
+def _preset_and_config(
+    path: Path, header: dict[str, Any], preset: Preset | None, goes_on: bool = False
+) -> tuple[Preset, GSLConfig]:
+    """Those of a run; one that goes on must say itself what it is to go on with, a finished one may be older."""
     try:
         if preset is None and header["preset"] not in presets.PRESETS:
             raise UserError(
@@ -308,7 +311,7 @@ def _preset_and_config(path: Path, header: dict[str, Any], preset: Preset | None
                 "`gsljax.api.evaluate` with that preset."
             )
         preset = preset or presets.get(header["preset"])
-        config = from_json(type(preset.config), header["config"])
+        config = from_json(type(preset.config), header["config"], is_whole=goes_on)
     except UserError as error:
         raise UserError(f"The file {path / 'config.json'} cannot be used: {error}{_begun_elsewhere(header)}") from error
     spec = preset.make_environment(config).spec

@@ -9,8 +9,14 @@ from gsljax.errors import UserError
 AnyConfig = TypeVar("AnyConfig")
 
 
-def from_json(cls: type[AnyConfig], values: Any) -> AnyConfig:
+def from_json(cls: type[AnyConfig], values: Any, is_whole: bool = True) -> AnyConfig:
     """A (nested, frozen) configuration back from what `dataclasses.asdict` and JSON made of it.
+
+    Args:
+      cls: its class.
+      values: what JSON has of it.
+      is_whole: whether every field must be there; otherwise those with a default may be missing, as they are from what
+        an earlier version wrote.
 
     Raises:
       UserError: if a field is unknown, missing, or of another type.
@@ -18,18 +24,24 @@ def from_json(cls: type[AnyConfig], values: Any) -> AnyConfig:
     if not isinstance(values, dict):
         raise UserError(f"The configuration has {values!r} where the fields of a {cls.__name__} must be.")
     hints = typing.get_type_hints(cls)
-    for fault, names in (("has the unknown", set(values) - set(hints)), ("lacks the", set(hints) - set(values))):
+    missing = set(hints) - set(values) - (set() if is_whole else _with_default(cls))
+    for fault, names in (("has the unknown", set(values) - set(hints)), ("lacks the", missing)):
         if names:
             raise UserError(f"The configuration {fault} field {min(names)!r} of a {cls.__name__}.")
     arguments = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(hints[name]):
-            value = from_json(typing.cast(type, hints[name]), value)
+            value = from_json(typing.cast(type, hints[name]), value, is_whole)
         elif not _is_of_type(value, hints[name]):
             allowed = hints[name].__name__ if isinstance(hints[name], type) else hints[name]
             raise UserError(f"The field {name!r} of a {cls.__name__} is {value!r}, but must be of type {allowed}.")
         arguments[name] = tuple(value) if isinstance(value, list) else value
     return cls(**arguments)
+
+
+def _with_default(cls: Any) -> set[str]:
+    fields, none = dataclasses.fields(cls), dataclasses.MISSING
+    return {field.name for field in fields if field.default is not none or field.default_factory is not none}
 
 
 def _is_of_type(value: Any, hint: Any) -> bool:

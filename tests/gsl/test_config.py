@@ -164,6 +164,20 @@ def test_a_missing_field_is_refused(name):
         from_json(NetworkConfig, json.loads(json.dumps(values)))
 
 
+def test_what_a_later_version_has_beside_may_take_its_default():
+    values = json.loads(json.dumps(dataclasses.asdict(CONFIG)))
+    del values["imitation"]["gail"]["keep_scale"]
+    with pytest.raises(UserError, match=r"^The configuration lacks the field 'keep_scale' of a GAILConfig\.$"):
+        from_json(MazeConfig, values)
+    assert from_json(MazeConfig, values, is_whole=False) == CONFIG
+    del values["total_samples"]
+    with pytest.raises(UserError, match="lacks the field 'total_samples' of a MazeConfig"):
+        from_json(MazeConfig, values, is_whole=False)
+    values |= {"total_samples": 1, "total_sample": 1}
+    with pytest.raises(UserError, match="has the unknown field 'total_sample' of a MazeConfig"):
+        from_json(MazeConfig, values, is_whole=False)
+
+
 @pytest.mark.parametrize("values", [None, [], "config", 7])
 def test_what_is_no_object_is_refused(values):
     with pytest.raises(UserError, match="where the fields of a GSLConfig must be"):
