@@ -170,10 +170,11 @@ def test_what_a_later_version_has_beside_may_take_its_default():
     with pytest.raises(UserError, match=r"^The configuration lacks the field 'keep_scale' of a GAILConfig\.$"):
         from_json(MazeConfig, values)
     assert from_json(MazeConfig, values, is_whole=False) == CONFIG
-    del values["total_samples"]
-    with pytest.raises(UserError, match="lacks the field 'total_samples' of a MazeConfig"):
+    width = values["plateau"].pop("window")
+    with pytest.raises(UserError, match="lacks the field 'window' of a PlateauCriterion"):
         from_json(MazeConfig, values, is_whole=False)
-    values |= {"total_samples": 1, "total_sample": 1}
+    values["plateau"]["window"] = width
+    values["total_sample"] = 1
     with pytest.raises(UserError, match="has the unknown field 'total_sample' of a MazeConfig"):
         from_json(MazeConfig, values, is_whole=False)
 
