@@ -14,8 +14,8 @@ _GAP = 18
 _LINE_HEIGHT = 17
 _HEADER = 40
 _BETWEEN_MOMENTS = 3
-WIDEST_PANEL = 480
-_WIDEST = {12: WIDEST_PANEL, 60: 320, 10**9: 220}
+WIDEST_PANEL = 960
+_WIDEST = {12: WIDEST_PANEL, 60: 480, 10**9: 240}
 """Up to so many panels, a panel is so many pixels wide at most."""
 
 
