@@ -24,7 +24,7 @@ left() { echo $((60 * minutes - SECONDS + began)); }
 
 measure() { # NAME SECONDS MODULE ARGUMENTS...: one measurement, unless it is there already; one whose seconds did not do
   # has all the time that is left when it is tried again
-  local file=$out/$1.json limit=$2 module=$3
+  local file=$out/$1.json limit=$2 module=$3 status
   shift 3
   [ -e "$file" ] && return
   echo "== $module: $(basename "$file")"

@@ -44,8 +44,7 @@ def _check_handing_on(config: GSLConfig) -> None:
     if part == "ppo":
         compared["normalize_values"] = [one.normalize_values for one in settings.values()]
         compared["normalize_rewards"] = [one.normalize_rewards for one in settings.values()]
-        scopes = [one.reward_scope if one.normalize_rewards else None for one in settings.values()]
-        compared["reward_scope"] = scopes
+        compared["reward_scope"] = [one.reward_scope for one in settings.values() if one.normalize_rewards]
     for what, values in compared.items():
         if len(set(values)) > 1:
             *first, last = settings
